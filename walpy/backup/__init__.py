@@ -1,0 +1,1 @@
+"""Base backups: the model, pushing, fetching, listing."""

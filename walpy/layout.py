@@ -1,0 +1,64 @@
+"""Names of stored objects, relative to the storage's prefix: pure functions.
+
+Names are WAL-G's (folders `wal_005` and `basebackups_005`), except those below WALPY_FOLDER, which WAL-G ignores.
+"""
+
+WAL_FOLDER = "wal_005"
+BACKUP_FOLDER = "basebackups_005"
+WALPY_FOLDER = "walpy_005"  # what walpy adds; WAL-G neither lists nor deletes it, but for `delete everything`
+
+SENTINEL_SUFFIX = "_backup_stop_sentinel.json"
+TAR_PARTITIONS = "tar_partitions"
+BACKUP_PREFIX = "base_"
+IDENTITY = f"{WALPY_FOLDER}/identity.json"
+
+
+def with_extension(name: str, extension: str) -> str:
+    """Append a codec's extension; the empty extension (codec none) leaves the name as it is."""
+    return f"{name}.{extension}" if extension else name
+
+
+def wal_object(file_name: str, extension: str) -> str:
+    """Object that holds a WAL file: `wal_005/000000010000000000000001.lz4`."""
+    return with_extension(f"{WAL_FOLDER}/{file_name}", extension)
+
+
+def sentinel(backup: str) -> str:
+    """Object whose presence makes a backup exist."""
+    return f"{BACKUP_FOLDER}/{backup}{SENTINEL_SUFFIX}"
+
+
+def backup_name_of(sentinel_name: str) -> str | None:
+    """Backup that a sentinel object commits; None when the object is no sentinel. Accepts a bare or full name."""
+    base = sentinel_name.rpartition("/")[2]
+    return base.removesuffix(SENTINEL_SUFFIX) if base.endswith(SENTINEL_SUFFIX) else None
+
+
+def backup_folder(backup: str) -> str:
+    """Folder of everything a backup stores beside its sentinel; no slash at the end."""
+    return f"{BACKUP_FOLDER}/{backup}"
+
+
+def metadata(backup: str) -> str:
+    """Object of a backup's metadata.json."""
+    return f"{backup_folder(backup)}/metadata.json"
+
+
+def files_metadata(backup: str) -> str:
+    """Object of a backup's files_metadata.json."""
+    return f"{backup_folder(backup)}/files_metadata.json"
+
+
+def tar_folder(backup: str) -> str:
+    """Folder of a backup's tar partitions; no slash at the end."""
+    return f"{backup_folder(backup)}/{TAR_PARTITIONS}"
+
+
+def tar_partition(backup: str, tar_name: str, extension: str) -> str:
+    """Object of one tar: tar_name is `part_001.tar`, `pg_control.tar` or `backup_label.tar`."""
+    return with_extension(f"{tar_folder(backup)}/{tar_name}", extension)
+
+
+def admitted_identity(system_identifier: int) -> str:
+    """Object that admits one more cluster (after pg_upgrade) to this archive."""
+    return f"{WALPY_FOLDER}/identity/{system_identifier}.json"

@@ -1,0 +1,1 @@
+"""PostgreSQL's two sides: the server (SQL) and the data directory (files, pages)."""

@@ -1,0 +1,127 @@
+"""The Storage protocol: named byte streams, and what every backend guarantees.
+
+Names are relative to the storage's prefix, parts joined with `/`, without a slash at either end; the empty name is the
+root folder. A backend is safe to use from several threads. Every method ends within the storage deadline: it either
+succeeds, or raises one of errors.StorageError with the SDK's error as its cause. Transient failures have already been
+retried when an error comes out.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from walpy.errors import StorageError
+
+# A memoryview is valid only until the next chunk is asked for: who keeps it must copy it.
+Chunk = bytes | memoryview
+
+READ_SIZE = 1 << 20  # bytes; the largest chunk a reader yields
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of a listing: its full name (relative to the storage's prefix), size and time of change."""
+
+    name: str
+    size: int
+    modified_ns: int  # UTC, nanoseconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Direct children of a folder, both in name order; folder names are full and end without a slash."""
+
+    objects: tuple[StoredObject, ...]
+    folders: tuple[str, ...]
+
+
+class ObjectReader(Protocol):
+    """Bytes of one object: a context manager that iterates over chunks of at most READ_SIZE bytes.
+
+    Goes on where it stopped when a connection breaks, and raises StorageUnavailable when it cannot, DataCorrupt when the
+    object changed or fewer bytes came than promised. Leaving the context closes the connection.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes that the iteration will yield."""
+        ...
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Storage(Protocol):
+    """A place that keeps named byte streams."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, for messages: no credentials in it."""
+        ...
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
+        """Store an object of unknown length; return the bytes stored.
+
+        The object becomes visible when it is complete and durable, and never otherwise: an exception from chunks, or a
+        kill, leaves nothing visible. An existing object is replaced in one step; with create_only it is left alone and
+        ObjectExists is raised (decided by the storage, not by a look beforehand). chunks is consumed once, in bounded
+        memory; empty chunks are allowed.
+        """
+        ...
+
+    def open(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object for reading, from offset, at most size bytes. Raises ObjectMissing (here, not later)."""
+        ...
+
+    def stat(self, name: str) -> StoredObject:
+        """Look up one object. Raises ObjectMissing when the storage says that it does not exist."""
+        ...
+
+    def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
+        """Those of the named objects that exist, in the order of names; proves the absence of the others.
+
+        One listing of the common prefix where the storage can list, a stat of each elsewhere. A missing bucket or root
+        directory that should hold them is an error for object stores, an empty answer for the file system.
+        """
+        ...
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        """Every object below a folder, however deep, in name order (by code point); a missing folder is empty."""
+        ...
+
+    def list_folder(self, folder: str = "") -> Folder:
+        """Direct children of a folder; a missing folder is empty."""
+        ...
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects, in batches where the storage can; missing ones are ignored, any failure is raised."""
+        ...
+
+    def discard_unfinished(self, folder: str) -> int:
+        """Remove what interrupted puts below a folder left behind (multipart uploads, temporary files).
+
+        Returns how many were removed. Only for folders that nobody else writes to, such as a failed backup's own.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release connections; the storage is of no use afterwards."""
+        ...
+
+
+def join(*parts: str) -> str:
+    """Join name parts with single slashes; empty parts are dropped, inner ones are left alone."""
+    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def check_name(name: str) -> None:
+    """Raise StorageError for a name that could leave the prefix or that no storage can hold."""
+    parts = name.split("/")
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise StorageError(f"not an object name: {name!r}")

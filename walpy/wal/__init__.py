@@ -1,0 +1,1 @@
+"""Archiving and restoring write-ahead log files."""
