@@ -46,4 +46,6 @@ class Config:
         for kind in STORAGE_ORDER:
             if any(self.is_set(f"{prefix}_{kind}_PREFIX") for prefix in ("WALG", "WALE")):
                 return kind
-        raise ConfigError("Failed to find any configured storage", "Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX.")
+        raise ConfigError(
+            "Failed to find any configured storage", "Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX."
+        )

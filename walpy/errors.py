@@ -1,22 +1,22 @@
 """Every error walpy raises on purpose, its exit code, and how an error is shown to a person.
 
-    WalpyError                     1   base
-    ├── ConfigError                1   a setting is missing or has a wrong value
-    ├── UsageError                 1   the command line makes no sense
-    ├── StorageError               1   a storage refused or failed
-    │   ├── ObjectMissing         74   proven: the object is not there
-    │   ├── ObjectExists           1   a create-only put met an object
-    │   ├── AccessDenied           1   credentials or permissions
-    │   ├── StorageFull            1   no space, quota exceeded
-    │   ├── StorageThrottled       1   transient: asked to slow down
-    │   └── StorageUnavailable     1   transient: time-out, reset connection, 5xx
-    ├── DataCorrupt                1   stored or local bytes are damaged, truncated or not what their name says
-    ├── WalConflict                1   archived with other content
-    ├── InvalidWal                 1   a WAL file that must not be archived (or handed to PostgreSQL)
-    ├── BackupError                1   a base backup cannot be taken, found or restored
-    ├── PostgresError              1   the server refused or failed
-    ├── WorkerDied                 1   a worker process ended without a result
-    └── Interrupted          128 + n   SIGTERM, SIGINT or SIGHUP
+WalpyError                     1   base
+├── ConfigError                1   a setting is missing or has a wrong value
+├── UsageError                 1   the command line makes no sense
+├── StorageError               1   a storage refused or failed
+│   ├── ObjectMissing         74   proven: the object is not there
+│   ├── ObjectExists           1   a create-only put met an object
+│   ├── AccessDenied           1   credentials or permissions
+│   ├── StorageFull            1   no space, quota exceeded
+│   ├── StorageThrottled       1   transient: asked to slow down
+│   └── StorageUnavailable     1   transient: time-out, reset connection, 5xx
+├── DataCorrupt                1   stored or local bytes are damaged, truncated or not what their name says
+├── WalConflict                1   archived with other content
+├── InvalidWal                 1   a WAL file that must not be archived (or handed to PostgreSQL)
+├── BackupError                1   a base backup cannot be taken, found or restored
+├── PostgresError              1   the server refused or failed
+├── WorkerDied                 1   a worker process ended without a result
+└── Interrupted          128 + n   SIGTERM, SIGINT or SIGHUP
 """
 
 
