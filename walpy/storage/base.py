@@ -39,7 +39,7 @@ class Folder:
 class ObjectReader(Protocol):
     """Bytes of one object: a context manager that iterates over chunks of at most READ_SIZE bytes.
 
-    Goes on where it stopped when a connection breaks, and raises StorageUnavailable when it cannot, DataCorrupt when the
+    Goes on where it stopped when a connection breaks; raises StorageUnavailable when it cannot, DataCorrupt when the
     object changed or fewer bytes came than promised. Leaving the context closes the connection.
     """
 
