@@ -1,0 +1,153 @@
+"""Archive: which object, through which transforms, in which storage.
+
+Memory: what the storage's put or reader holds (see the backend), plus one encoded chunk; decoders are fed DECODE_PIECE
+bytes at a time, so that a well-compressed object cannot inflate much at once.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from walpy import layout
+from walpy.errors import ConfigError, DataCorrupt, ObjectMissing
+from walpy.storage import open_storage
+from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
+from walpy.stream.transform import pump
+
+if TYPE_CHECKING:
+    from walpy.config import Config
+    from walpy.storage.base import Chunk, Storage
+
+DECODE_PIECE = 64 << 10  # bytes of stored data given to a decoder at once
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a put stored: the object's name, the bytes that went in and the bytes kept."""
+
+    name: str
+    size: int
+    stored_size: int
+
+
+class Archive:
+    """One archive; safe to use from several threads. codec is the one for writing."""
+
+    def __init__(self, config: "Config", storage: "Storage", write_codec: Codec) -> None:
+        self.config = config
+        self.storage = storage
+        self.codec = write_codec
+
+    def encode(self, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
+        """Run chunks through codec and cipher."""
+        return pump(chunks, [self.codec.encoder()])
+
+    def decode(self, extension: str, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
+        """Undo encode for an object with that extension. Raises DataCorrupt for damaged or truncated data."""
+        return pump(_pieces(chunks), [codec_for_extension(extension).decoder()])
+
+    def put_wal(self, file_name: str, chunks: "Iterable[Chunk]", *, create_only: bool = True) -> Stored:
+        """Store a WAL file under its name. Raises ObjectExists when create_only and the object is there."""
+        name = layout.wal_object(file_name, self.codec.extension)
+        count = _Count(chunks)
+        stored_size = self.storage.put(name, self.encode(count), create_only=create_only)
+        return Stored(name, count.size, stored_size)
+
+    def wal_candidates(self, file_name: str) -> list[str]:
+        """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order."""
+        extensions = dict.fromkeys((self.codec.extension, *READ_EXTENSIONS, ""))
+        return [layout.wal_object(file_name, extension) for extension in extensions]
+
+    def find_wal(self, file_name: str) -> str | None:
+        """Object that holds a WAL file; None when the storage says that none does."""
+        found = self.storage.stat_many(self.wal_candidates(file_name))
+        return found[0].name if found else None
+
+    @contextmanager
+    def open_wal(self, file_name: str) -> "Iterator[Iterator[Chunk]]":
+        """Decoded chunks of a WAL file: one request when the configured codec wrote it, else a look-up first.
+
+        Raises ObjectMissing when the storage says that no candidate exists.
+        """
+        try:
+            reader = self.storage.open(layout.wal_object(file_name, self.codec.extension))
+            extension = self.codec.extension
+        except ObjectMissing:
+            name = self.find_wal(file_name)
+            if name is None:
+                raise ObjectMissing(f"no object of {self.storage.url} holds {file_name!r}") from None
+            reader = self.storage.open(name)
+            extension = name.removeprefix(f"{layout.WAL_FOLDER}/{file_name}").lstrip(".")
+        with reader:
+            yield self.decode(extension, reader)
+
+    @contextmanager
+    def open_object(self, name: str, extension: str | None = None) -> "Iterator[Iterator[Chunk]]":
+        """Decoded chunks of an object; extension None: what follows the last dot of its name."""
+        if extension is None:
+            extension = name.rpartition("/")[2].rpartition(".")[2]
+        with self.storage.open(name) as reader:
+            yield self.decode(extension, reader)
+
+    def put_json(self, name: str, document: object, *, create_only: bool = False) -> Stored:
+        """Store a JSON document as it is: as in WAL-G, neither compressed nor encrypted."""
+        data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        return self.put_bytes(name, data, create_only=create_only)
+
+    def put_bytes(self, name: str, data: bytes, *, create_only: bool = False) -> Stored:
+        """Store bytes as they are."""
+        return Stored(name, len(data), self.storage.put(name, [data], create_only=create_only))
+
+    def get_bytes(self, name: str) -> bytes:
+        """All bytes of a small object, as they are."""
+        with self.storage.open(name) as reader:
+            return b"".join(bytes(chunk) for chunk in reader)
+
+    def get_json(self, name: str) -> object:
+        """Parse a JSON object of the archive. Raises DataCorrupt when it is none."""
+        try:
+            return json.loads(self.get_bytes(name))
+        except ValueError as error:
+            raise DataCorrupt(f"object {name!r} is not JSON: {error}") from error
+
+    def close(self) -> None:
+        """Release the storage's connections."""
+        self.storage.close()
+
+
+def open_archive(config: "Config") -> Archive:
+    """Open the primary archive of a configuration.
+
+    Raises ConfigError for wrong settings, and when encryption is configured: nothing is written plain, or read as
+    plain, because a key was overlooked.
+    """
+    encryption = config.encryption_settings()
+    if encryption:
+        raise ConfigError(
+            f"encryption is configured ({', '.join(encryption)}), and this version of walpy cannot encrypt",
+            "Unset it only if the archive is meant to be plain; WAL-G can serve an encrypted archive meanwhile.",
+        )
+    method = config.text("WALG_COMPRESSION_METHOD", "lz4")
+    return Archive(config, open_storage(config), codec(method, config))
+
+
+class _Count:
+    """Chunks passed on, their bytes counted."""
+
+    def __init__(self, chunks: "Iterable[Chunk]") -> None:
+        self.size = 0
+        self._chunks = chunks
+
+    def __iter__(self) -> "Iterator[Chunk]":
+        for chunk in self._chunks:
+            self.size += len(chunk)
+            yield chunk
+
+
+def _pieces(chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
+    for chunk in chunks:
+        view = memoryview(chunk)
+        for start in range(0, len(view), DECODE_PIECE):
+            yield view[start : start + DECODE_PIECE]
