@@ -5,7 +5,6 @@ bytes at a time, so that a well-compressed object cannot inflate much at once.
 """
 
 import json
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extensi
 from walpy.stream.transform import pump
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from walpy.config import Config
     from walpy.storage.base import Chunk, Storage
 
