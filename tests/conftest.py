@@ -1,0 +1,3 @@
+"""Fixtures of all tests live in tests/fixtures."""
+
+pytest_plugins = ["tests.fixtures.postgres"]
