@@ -1,0 +1,43 @@
+# make demo          archive, lose and restore a throw-away PostgreSQL on a folder
+# make test          set everything up and run the whole suite
+# make check         the static half alone: format, lint, types
+# make test-matrix   the suite's PostgreSQL part on 13 to 18
+# make test-servers  the storage suite on servers that check signatures and preconditions
+# make bench         the benchmarks (see benchmarks/README.md)
+
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+.PHONY: demo test check test-matrix test-servers bench clean
+
+demo:
+	@sh tests/setup.sh demo
+	@$$(readlink -f .venv)/bin/python -m tests.demo
+
+test:
+	@sh tests/setup.sh test
+	WALPY_TEST_REQUIRE=postgres,s3,gcs $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) \
+	    -m "not matrix and not servers" $(PYTEST_ARGS)
+
+check:
+	@sh tests/setup.sh test
+	$$(readlink -f .venv)/bin/ruff format --check .
+	$$(readlink -f .venv)/bin/ruff check .
+	$$(readlink -f .venv)/bin/mypy
+
+test-matrix:
+	@sh tests/setup.sh test
+	@sh tests/setup.sh matrix
+	WALPY_TEST_REQUIRE=postgres,postgres-13,postgres-14,postgres-16,postgres-17,postgres-18 \
+	    $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) -m matrix $(PYTEST_ARGS)
+
+test-servers:
+	@sh tests/setup.sh test
+	@sh tests/servers/run.sh $$(readlink -f .venv)/bin/python -m pytest -m servers $(PYTEST_ARGS)
+
+bench:
+	@sh tests/setup.sh test
+	$$(readlink -f .venv)/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv .work .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
