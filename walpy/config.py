@@ -1,51 +1,267 @@
-"""Config: frozen settings, read once from the environment and WAL-G's configuration file."""
+"""Config: frozen settings, read once from flags, the environment and WAL-G's configuration file.
 
-from collections.abc import Mapping
+A value comes from the first of: command-line flag, environment (an empty variable counts as unset), file, built-in
+default. On the path of wal-push: decoders of file types are imported when a file needs them.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from walpy.errors import ConfigError
+from walpy.config_file import find_config_file, is_readable_type, read_config_file
+from walpy.errors import ConfigError, UsageError
+from walpy.settings import (
+    ALIASES,
+    ENCRYPTION_KEYS,
+    KNOWN,
+    OPEN_PREFIXES,
+    POSTGRES_KEYWORDS,
+    STORAGE_ORDER,
+    flag_of,
+    is_secret,
+    key_of_flag,
+    known,
+)
+from walpy.values import TRUE_WORDS, parse_boolean, parse_decimal, parse_duration, parse_integer, parse_size
 
-STORAGE_ORDER = ("OSS", "S3", "FILE", "GS", "AZ", "SWIFT", "SSH")  # WAL-G's order of looking for the primary
+HIDDEN = "--HIDDEN--"  # as WAL-G prints a secret
+ENVIRONMENT = "environment"
+DEFAULT = "default"
+
+# What --turbo stands for: no rate limits, more readers.
+TURBO = {"WALG_DISK_RATE_LIMIT": "", "WALG_NETWORK_RATE_LIMIT": "", "WALG_UPLOAD_DISK_CONCURRENCY": "4"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value and where it came from: `--flag`, `environment`, a file's path or `default`."""
+    """One value and where it came from: `--flag`, `environment`, a file's path, `default` or `program`."""
 
-    value: str
+    value: str = field(repr=False)  # may be a secret
     origin: str
 
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of one command; picklable, so that workers can open their own Archive from it."""
+    """All settings of one command; picklable, so that workers can open their own Archive from it.
+
+    settings holds what somebody set; config_path is the file that was read (empty: none).
+    """
 
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    config_path: str = ""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, str]) -> "Config":
         """A Config with these values alone (and the defaults), for tests and programs."""
         return cls({key: Setting(value, "program") for key, value in values.items()})
 
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{key}={self.shown(key)!r}' for key in sorted(self.settings))})"
+
     def text(self, key: str, default: str = "") -> str:
-        """Value as text; empty when unset and without a default."""
+        """Value as text: what was set, else the built-in default, else the given default."""
         setting = self.settings.get(key)
-        return setting.value if setting and setting.value else default
+        if setting and setting.value:
+            return setting.value
+        entry = known(key)
+        return (entry.default if entry else "") or default
 
     def is_set(self, key: str) -> bool:
         """Whether somebody set it (a built-in default does not count)."""
-        return bool(self.text(key))
+        setting = self.settings.get(key)
+        return bool(setting and setting.value)
 
     def origin(self, key: str) -> str:
         """Where the value came from, for messages."""
         setting = self.settings.get(key)
-        return setting.origin if setting else "default"
+        return setting.origin if setting else DEFAULT
+
+    def shown(self, key: str) -> str:
+        """Value for people and logs: a secret is masked."""
+        value = self.text(key)
+        return HIDDEN if value and is_secret(key) else value
+
+    def integer(self, key: str, *, minimum: int | None = None) -> int:
+        """Value as an integer, in the spelling that WAL-G allows for this key; 0 when unset and without a default.
+
+        Raises ConfigError for anything else, and below minimum.
+        """
+        text = self.text(key)
+        if not text:
+            return 0
+        entry = known(key)
+        parse = parse_decimal if entry and entry.parse is parse_decimal else parse_integer
+        try:
+            number = parse(text)
+        except ValueError as error:
+            raise self.invalid(key, str(error)) from None
+        if minimum is not None and number < minimum:
+            expected = "positive" if minimum == 1 else f"at least {minimum}"
+            raise ConfigError(f"{key} value is expected to be {expected} but is: {number} ({self.origin(key)})")
+        return number
+
+    def boolean(self, key: str) -> bool:
+        """Value as a boolean; False when unset and without a default. Raises ConfigError for any other word."""
+        text = self.text(key)
+        try:
+            return parse_boolean(text) if text else False
+        except ValueError as error:
+            raise self.invalid(key, str(error)) from None
+
+    def seconds(self, key: str) -> float:
+        """Value of a Go duration in seconds; 0.0 when unset and without a default. Raises ConfigError."""
+        text = self.text(key)
+        try:
+            return parse_duration(text) if text else 0.0
+        except ValueError as error:
+            raise self.invalid(key, str(error)) from None
+
+    def size(self, key: str) -> int:
+        """Value in bytes (`1mb`); 0 when unset and without a default. Raises ConfigError."""
+        text = self.text(key)
+        try:
+            return parse_size(text) if text else 0
+        except ValueError as error:
+            raise self.invalid(key, str(error)) from None
+
+    def invalid(self, key: str, reason: str) -> ConfigError:
+        """The error for a value that makes no sense: names key, value (unless secret) and origin."""
+        return ConfigError(f"{key} has the wrong value {self.shown(key)!r} ({self.origin(key)}): {reason}")
+
+    def storage_key(self, name: str) -> str:
+        """The spelling of a storage setting that is in force: bare, `WALG_` or `WALE_`; the bare one when unset."""
+        return next((key for alias in ALIASES if self.is_set(key := alias + name)), name)
+
+    def storage_text(self, name: str, default: str = "") -> str:
+        """A storage setting as text, by its bare name: see storage_key."""
+        return self.text(self.storage_key(name), default)
+
+    def storage_integer(self, name: str, *, minimum: int | None = None) -> int:
+        """A storage setting as an integer: see storage_key and integer."""
+        return self.integer(self.storage_key(name), minimum=minimum)
+
+    def storage_boolean(self, name: str) -> bool:
+        """A storage setting as a boolean: see storage_key and boolean."""
+        return self.boolean(self.storage_key(name))
 
     def storage_kind(self) -> str:
-        """Which storage is the primary: a name from STORAGE_ORDER."""
-        for kind in STORAGE_ORDER:
-            if any(self.is_set(f"{prefix}_{kind}_PREFIX") for prefix in ("WALG", "WALE")):
-                return kind
+        """Which storage is the primary: a name from STORAGE_ORDER. Raises ConfigError when none is configured."""
+        kind = next((kind for kind in STORAGE_ORDER if self._prefix_of(kind)), "")
+        if kind:
+            return kind
         raise ConfigError(
             "Failed to find any configured storage", "Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX."
         )
+
+    def prefix(self) -> str:
+        """URL (or directory) of the primary storage, as configured. Raises ConfigError when none is."""
+        return self._prefix_of(self.storage_kind())
+
+    def _prefix_of(self, kind: str) -> str:
+        return self.text(f"WALG_{kind}_PREFIX") or self.text(f"WALE_{kind}_PREFIX")
+
+    def storage_prefix(self) -> str:
+        """The sub-folder to append to the storage's root; mostly empty."""
+        return self.text("WALG_STORAGE_PREFIX")
+
+    def postgres_parameters(self) -> dict[str, str]:
+        """libpq's connection keywords from the PG* settings, so that those of a file or flag reach the driver.
+
+        With a service chosen by the environment, the environment's own values are left to libpq, which ranks the
+        service above them.
+        """
+        parameters = {"application_name": self.text("PGAPPNAME")}
+        for key, keyword in POSTGRES_KEYWORDS.items():
+            if self.is_set(key) and not (self.is_set("PGSERVICE") and self.origin(key) == ENVIRONMENT):
+                parameters[keyword] = self.text(key)
+        return parameters
+
+    def encryption_settings(self) -> tuple[str, ...]:
+        """The keys that ask for encryption and are set."""
+        return tuple(key for key in ENCRYPTION_KEYS if self.is_set(key))
+
+    def child_arguments(self) -> list[str]:
+        """Arguments that give a child process (which inherits the environment) the same settings.
+
+        No secret is among them: the child reads the file again, and child_environment carries the rest.
+        """
+        arguments = [f"--config={self.config_path}"] if self.config_path else []
+        flags = [(key, item.value) for key, item in self.settings.items() if item.origin.startswith("--")]
+        return arguments + [f"{flag_of(key)}={value}" for key, value in flags if not (value and is_secret(key))]
+
+    def child_environment(self) -> dict[str, str]:
+        """What a child's environment needs beside the inherited one: secrets that were given as flags."""
+        return {
+            key: item.value
+            for key, item in self.settings.items()
+            if item.value and item.origin.startswith("--") and is_secret(key)
+        }
+
+
+def split_setting_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str], str]:
+    """Take `--config`, `--turbo` and the setting flags out of a command line, wherever they stand before `--`.
+
+    Returns the other arguments in order, the flags as key → value (an empty value overrides as well: it unsets), and
+    the path of `--config` (empty: not given). Raises UsageError when a flag lacks its value.
+    """
+    rest: list[str] = []
+    flags: dict[str, str] = {}
+    turbo: dict[str, str] = {}
+    config_path = ""
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--":
+            rest.append(argument)
+            break
+        name, equals, value = argument.partition("=")
+        key = key_of_flag(name) if name.startswith("--") else None
+        if name == "--turbo":
+            turbo = TURBO if not equals or value in TRUE_WORDS else {}
+        elif key or name == "--config":
+            text = value if equals else next(arguments, None)
+            if text is None:
+                raise UsageError(f"flag needs an argument: {name}")
+            if key:
+                flags[key] = text
+            else:
+                config_path = text
+        else:
+            rest.append(argument)
+    rest.extend(arguments)
+    return rest, {**turbo, **flags}, config_path
+
+
+def load_config(flags: Mapping[str, str], environ: Mapping[str, str], config_path: str = "") -> Config:
+    """Gather the settings of one command.
+
+    flags: key → value, from split_setting_flags. environ: the process environment. config_path: the file of
+    `--config`; else $WALG_CONFIG_PATH, else the first `~/.walg.*`. Raises ConfigError for a file that is missing though
+    given, or broken: going on without it could store backups elsewhere, or in plain.
+    """
+    path = config_path or environ.get("WALG_CONFIG_PATH", "")
+    if not path:
+        path = find_config_file()
+        if path and not is_readable_type(path):
+            logger.warning("Failed to parse config file %s. Unsupported type.", path)
+            path = ""
+    settings: dict[str, Setting] = {}
+    if path:
+        stored = read_config_file(path, environ)
+        _warn_unknown(stored, path)
+        settings.update((key, Setting(value.rstrip("\r\n"), path)) for key, value in stored.items())
+    for key, value in environ.items():
+        if value and (key in KNOWN or key.startswith(OPEN_PREFIXES)):
+            settings[key] = Setting(value.rstrip("\r\n"), ENVIRONMENT)
+    for key, value in flags.items():
+        settings[key] = Setting(value, flag_of(key))
+    return Config(settings, path)
+
+
+def _warn_unknown(stored: Mapping[str, str], path: str) -> None:
+    unknown = [key for key in stored if known(key) is None]
+    for key in unknown:
+        logger.warning("%s is unknown", key)
+    if unknown:
+        logger.warning("check the spelling of these keys in %s: walpy does not know them", path)
