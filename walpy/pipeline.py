@@ -1,0 +1,330 @@
+"""Runs picklable jobs in worker processes: bounded, cancellable, first error wins.
+
+One process and one socket pair per worker. The parent waits on the pairs alone: results, progress and log records come
+through them, and their end tells that a worker died. In a worker a thread of its own reads the pair, so that a worker
+whose parent is gone, killed or not, ends at once, whatever it is doing.
+
+Processes come from a fork server, never from a fork of a process with threads. Workers do not import the caller's main
+module: a program needs no guard, and start-up costs no more than what the job's module imports.
+
+Memory: one job and one result a worker in the parent, besides what on_result keeps.
+"""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Generic, TypeVar, cast
+
+from walpy.errors import WalpyError, WorkerDied
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Report = Callable[[int], None]  # tells the parent a count, such as bytes done; safe to call from any thread
+
+STOP_GRACE = 0.5  # seconds a worker has to end by itself before it is killed
+REPORT_INTERVAL = 0.1  # seconds between progress messages of one worker
+
+logger = logging.getLogger(__name__)
+
+
+def run_jobs(
+    function: Callable[[Job, Report], Result],
+    jobs: Iterable[Job],
+    *,
+    processes: int,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[object, ...] = (),
+    on_result: Callable[[Result], None] | None = None,
+    on_progress: Report | None = None,
+) -> None:
+    """Call function(job, report) for every job, in worker processes, and hand each result to on_result.
+
+    function, initializer: importable by name, not from the main module. initializer(*initargs) runs once in every
+    worker, before its first job. Jobs, results and initargs are pickled; str(job) names a job in messages. on_result
+    and on_progress run in the caller's thread, results in the order in which they are ready. jobs is read as workers
+    become free.
+
+    The first error, a worker's or one of on_result or jobs, ends all workers and is raised. Raises WorkerDied when a
+    worker ends without a result. processes=0 runs everything in the caller.
+    """
+    take = on_result or _ignore
+    report = on_progress or _ignore
+    if processes == 0:
+        _run_here(function, jobs, initializer, initargs, take, report)
+        return
+    with _Pool(function, processes, initializer, initargs) as pool:
+        for job in jobs:
+            pool.wait_for_free_worker(take, report)
+            pool.hand_out(job)
+        pool.wait_for_all(take, report)
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _run_here(
+    function: Callable[[Job, Report], Result],
+    jobs: Iterable[Job],
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+    take: Callable[[Result], None],
+    report: Report,
+) -> None:
+    if initializer is not None:
+        initializer(*initargs)
+    for job in jobs:
+        take(function(job, report))
+
+
+@dataclass(slots=True)
+class _Worker(Generic[Job]):
+    """The parent's side of one worker; job is what it works on."""
+
+    process: BaseProcess
+    connection: Connection
+    job: Job | None = None
+
+
+class _Pool(Generic[Job, Result]):
+    """The workers of one run_jobs; leaving the context ends them."""
+
+    def __init__(
+        self,
+        function: Callable[[Job, Report], Result],
+        size: int,
+        initializer: Callable[..., None] | None,
+        initargs: tuple[object, ...],
+    ) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([function.__module__])
+        self._task = _Task(function, initializer, initargs, logging.getLogger().getEffectiveLevel())
+        self._size = size
+        self._workers: list[_Worker[Job]] = []
+
+    def __enter__(self) -> "_Pool[Job, Result]":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def hand_out(self, job: Job) -> None:
+        """Give a job to an idle worker, starting one when all are busy."""
+        worker = next((worker for worker in self._workers if worker.job is None), None) or self._start()
+        worker.job = job
+        try:
+            worker.connection.send(job)
+        except OSError as error:
+            raise _died(worker) from error
+
+    def wait_for_free_worker(self, take: Callable[[Result], None], report: Report) -> None:
+        """Take results until a worker is idle or may be started."""
+        while len(self._workers) == self._size and all(worker.job is not None for worker in self._workers):
+            self._receive(take, report)
+
+    def wait_for_all(self, take: Callable[[Result], None], report: Report) -> None:
+        """Take results until every job is done."""
+        while any(worker.job is not None for worker in self._workers):
+            self._receive(take, report)
+
+    def _start(self) -> _Worker[Job]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._task), daemon=True)
+        worker: _Worker[Job] = _Worker(process, ours)
+        with _no_main_module():
+            process.start()
+        self._workers.append(worker)
+        theirs.close()  # from now on the end of the worker is the end of the stream
+        return worker
+
+    def _receive(self, take: Callable[[Result], None], report: Report) -> None:
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for ready in wait(list(by_connection)):
+            worker = by_connection[cast("Connection", ready)]
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                raise _died(worker) from None
+            if isinstance(message, _Done):
+                worker.job = None
+                take(cast("Result", message.result))
+            else:
+                _handle(message, report)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.connection.close()  # the worker's reader sees the end and leaves
+        deadline = time.monotonic() + STOP_GRACE
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+        self._workers.clear()
+
+
+def _handle(message: object, report: Report) -> None:
+    """Act on a message that is no result."""
+    if isinstance(message, _Progress):
+        report(message.count)
+    elif isinstance(message, _Failed):
+        raise message.error from message.cause
+    elif isinstance(message, logging.LogRecord):
+        target = logging.getLogger(message.name)
+        if target.isEnabledFor(message.levelno):
+            target.handle(message)
+
+
+def _died(worker: _Worker[Job]) -> WorkerDied:
+    worker.process.join(STOP_GRACE)
+    code = worker.process.exitcode
+    if code is not None and code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+        hint = "SIGKILL usually comes from the kernel's out-of-memory killer; dmesg tells." if code == -9 else ""
+    else:
+        how, hint = f"ended with exit code {code}", ""
+    what = "before its first job" if worker.job is None else f"while it worked on {worker.job}"
+    return WorkerDied(f"worker process {worker.process.pid} {how} {what}", hint)
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep multiprocessing from telling the child to import the caller's main module."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+# ---- messages, worker to parent: also LogRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+    cause: BaseException | None
+
+
+# ---- inside a worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Task(Generic[Job, Result]):
+    """What every worker of a run is told at its start."""
+
+    function: Callable[[Job, Report], Result]
+    initializer: Callable[..., None] | None
+    initargs: tuple[object, ...]
+    log_level: int
+
+
+@dataclass(slots=True)
+class _Channel:
+    """Sends messages to the parent from any thread; counts are gathered and sent now and then."""
+
+    connection: Connection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    count: int = 0
+    reported: float = 0.0
+
+    def send(self, message: object) -> None:
+        with self.lock:
+            self._flush()
+            self.connection.send(message)
+
+    def report(self, count: int) -> None:
+        with self.lock:
+            self.count += count
+            if time.monotonic() - self.reported >= REPORT_INTERVAL:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self.count:
+            self.connection.send(_Progress(self.count))
+            self.count, self.reported = 0, time.monotonic()
+
+
+class _LogToParent(logging.Handler):
+    """Sends records to the parent, whose handlers print them."""
+
+    def __init__(self, channel: _Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args = record.getMessage(), None  # arguments and exceptions may not pickle
+        if record.exc_info:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        self._channel.send(record)
+
+
+def _work(connection: Connection, task: "_Task[object, object]") -> None:
+    """A worker's life: jobs in, results out, until the parent closes the connection or is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides what a signal means, and ends its workers
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(connection, jobs), daemon=True).start()
+    channel = _Channel(connection)
+    logging.basicConfig(level=task.log_level, handlers=[_LogToParent(channel)], force=True)
+    try:
+        if task.initializer is not None:
+            task.initializer(*task.initargs)
+        while True:
+            job = pickle.loads(jobs.get())
+            channel.send(_Done(task.function(job, channel.report)))
+    except Exception as error:  # noqa: BLE001 - the worker boundary: whatever it is, the parent raises it
+        channel.send(_failure(error))
+        threading.Event().wait()  # the parent closes the connection, which ends this process
+
+
+def _read_jobs(connection: Connection, jobs: "queue.SimpleQueue[bytes]") -> None:
+    while True:
+        try:
+            job = connection.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(0)
+        jobs.put(job)
+
+
+def _failure(error: Exception) -> _Failed:
+    """The error and its cause, as far as they can travel; an unexpected error carries its traceback as a note."""
+    if not isinstance(error, WalpyError):
+        error.add_note("".join(traceback.format_exception(error)))
+    cause = error.__cause__
+    return _Failed(_picklable(error), None if cause is None else _picklable(cause))
+
+
+def _picklable(error: BaseException) -> BaseException:
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    except Exception:  # noqa: BLE001 - the worker boundary: any failure to pickle means the same
+        logger.debug("%s does not pickle", type(error).__name__)
+    return WalpyError(f"{type(error).__name__}: {error}")
