@@ -1,0 +1,115 @@
+"""Log lines as WAL-G writes them: `INFO: 2026/05/01 10:20:30.123456 message`, in local time, to stderr or a file.
+
+WALG_LOG_LEVEL: NORMAL (INFO, WARNING, ERROR), DEVEL (DEBUG too, and tracebacks) or ERROR. WALG_LOG_DESTINATION:
+`stderr` or a file to append to. On a terminal a line first erases the progress line that may stand there.
+"""
+
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from walpy.errors import ConfigError, Interrupted, WalpyError, describe
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from walpy.config import Config
+
+LEVELS = {"NORMAL": logging.INFO, "DEVEL": logging.DEBUG, "ERROR": logging.ERROR}
+ERASE_LINE = "\r\x1b[K"
+
+logger = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """One record as WAL-G's line; tracebacks only when wanted."""
+
+    def __init__(self, *, tracebacks: bool = False, prefix: str = "") -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+        self._prefix = prefix
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`LEVEL: date time message`; levels above ERROR count as ERROR."""
+        level = "ERROR" if record.levelno > logging.ERROR else record.levelname
+        moment = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(record.created))
+        microseconds = int(record.created % 1 * 1_000_000)
+        line = f"{self._prefix}{level}: {moment}.{microseconds:06d} {record.getMessage()}"
+        if self._tracebacks and record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def start_logging() -> None:
+    """Log to stderr at level NORMAL: for what is said before the configuration is known."""
+    _install(logging.StreamHandler(sys.stderr), logging.INFO)
+
+
+def configure_logging(config: "Config") -> None:
+    """Log as configured; for entry points and worker initializers.
+
+    Libraries are heard from ERROR on (from WARNING on with DEVEL; never their DEBUG lines, which show credentials).
+    Raises ConfigError for an unknown level and for a file that cannot be opened.
+    """
+    level = config.text("WALG_LOG_LEVEL")
+    if level not in LEVELS:
+        raise config.invalid("WALG_LOG_LEVEL", f"expected one of {', '.join(LEVELS)}")
+    _install(logging.StreamHandler(_open_destination(config)), LEVELS[level])
+
+
+def log_failure(error: BaseException) -> None:
+    """Log why the command failed, as one ERROR line that ends with the hint; with a traceback at level DEVEL."""
+    text = ". ".join(describe(error).splitlines())
+    if not isinstance(error, WalpyError):
+        text = f"unexpected error: {type(error).__name__}: {text}. Set WALG_LOG_LEVEL=DEVEL to see where."
+    logger.error("%s", text, exc_info=error)
+
+
+def exit_code(error: BaseException) -> int:
+    """Exit code of a command that ended with this error; 128 + n for a signal, as a shell tells it."""
+    if isinstance(error, Interrupted):
+        return 128 + error.signal_number
+    return error.exit_code if isinstance(error, WalpyError) else 1
+
+
+def exit_now(code: int) -> None:
+    """End the process, whatever threads still run, once what was written is flushed."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 1  # the reader is gone, or the disk is full: not all was told
+    os._exit(code)
+
+
+def _open_destination(config: "Config") -> "TextIO":
+    path = config.text("WALG_LOG_DESTINATION")
+    if path == "stderr":
+        return sys.stderr
+    try:
+        # Line buffered, so that lines of several processes do not mix.
+        return open(path, "a", buffering=1, encoding="utf-8", errors="backslashreplace", opener=_open_0644)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot open log file {path!r} ({config.origin('WALG_LOG_DESTINATION')}): {error.strerror}",
+            "Set WALG_LOG_DESTINATION to a file in an existing directory, or to stderr.",
+        ) from error
+
+
+def _open_0644(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o644)
+
+
+def _install(handler: "logging.StreamHandler[TextIO]", level: int) -> None:
+    development = level == logging.DEBUG
+    prefix = ERASE_LINE if handler.stream.isatty() else ""
+    handler.setFormatter(LineFormatter(tracebacks=development, prefix=prefix))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING if development else logging.ERROR)
+    logging.getLogger("walpy").setLevel(level)
