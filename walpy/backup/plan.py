@@ -1,0 +1,78 @@
+"""Divides the walked objects of a cluster into tar partitions: pure functions.
+
+As WAL-G's regular composer with one queue: objects keep the order of the walk, so part_001 starts with the data
+directory itself. Unlike WAL-G, a partition is closed before a file that would make it exceed the threshold, and a
+bigger file has a partition of its own; partitions also stay small enough to keep every worker busy. The same walk gives
+the same plan.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+PARTS_PER_WORKER = 4  # so that workers end at about the same time
+SMALLEST_COST = 64 << 20  # a partition for parallelism alone is not smaller than this
+FILE_COST = 32 << 10  # opening, a header and bookkeeping take as long as packing about this many bytes
+
+
+class Packable(Protocol):
+    """An object of the walk; size: bytes of data in its tar, 0 for all but regular files."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of data."""
+        ...
+
+
+Entry = TypeVar("Entry", bound=Packable)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition(Generic[Entry]):
+    """One tar to be: its number, from 1, its members in order and their bytes of data."""
+
+    number: int
+    entries: tuple[Entry, ...]
+    size: int
+
+    @property
+    def tar_name(self) -> str:
+        """`part_001.tar`; numbers above 999 have more digits."""
+        return f"part_{self.number:03d}.tar"
+
+    @property
+    def cost(self) -> int:
+        """How long it takes to pack, in bytes of one big file."""
+        return self.size + FILE_COST * len(self.entries)
+
+
+def partitions(entries: Sequence[Entry], *, threshold: int, workers: int) -> list[Partition[Entry]]:
+    """Divide entries, in their order, into partitions.
+
+    threshold: bytes of data that a partition of more than one file does not exceed; 0 gives every non-empty file its
+    own. workers: how many partitions are packed at the same time.
+    """
+    total = sum(entry.size for entry in entries) + FILE_COST * len(entries)
+    limit = max(SMALLEST_COST, -(-total // (max(1, workers) * PARTS_PER_WORKER)))
+    groups: list[tuple[list[Entry], int]] = []
+    members: list[Entry] = []
+    size = 0
+    for entry in entries:
+        cost = size + entry.size + FILE_COST * len(members)
+        if members and (_exceeds(size, entry.size, threshold) or cost > limit):
+            groups.append((members, size))
+            members, size = [], 0
+        members.append(entry)
+        size += entry.size
+    if members:
+        groups.append((members, size))
+    return [Partition(number, tuple(group), size) for number, (group, size) in enumerate(groups, 1)]
+
+
+def _exceeds(size: int, more: int, threshold: int) -> bool:
+    return size > 0 and more > 0 and size + more > threshold
+
+
+def longest_first(parts: Iterable[Partition[Entry]]) -> list[Partition[Entry]]:
+    """Order in which to hand partitions to workers: the last ones to end are short."""
+    return sorted(parts, key=lambda part: (-part.cost, part.number))
