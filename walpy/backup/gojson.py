@@ -19,6 +19,7 @@ Kind = TypeVar("Kind")
 _ESCAPES: Final = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\{\}|\[\]|[{}\[\],:]|[^{}\[\],:"]+')
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -65,6 +66,24 @@ def free_value(value: object) -> str:
     if isinstance(value, Sequence):
         return "[" + ",".join(free_value(member) for member in value) + "]"
     raise BackupError(f"not a JSON value: {type(value).__name__}")
+
+
+def indented(text: str, width: int) -> str:
+    """Compact JSON text spread over lines, as Go's MarshalIndent does; every token stays as it is."""
+    out: list[str] = []
+    depth = 0
+    for token in _TOKEN.findall(text):
+        if token in ("{", "["):
+            depth += 1
+            out.append(f"{token}\n{' ' * width * depth}")
+        elif token in ("}", "]"):
+            depth -= 1
+            out.append(f"\n{' ' * width * depth}{token}")
+        elif token == ",":
+            out.append(f",\n{' ' * width * depth}")
+        else:
+            out.append(": " if token == ":" else token)
+    return "".join(out)
 
 
 def same_value(left: object, right: object) -> bool:

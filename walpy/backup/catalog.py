@@ -1,0 +1,207 @@
+"""Which backups an archive holds, and which one a user means.
+
+A backup exists when its sentinel does; a listing costs one request, metadata is read only where it is needed, in
+parallel. Memory: one row a backup.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from walpy import layout
+from walpy.archive import Archive
+from walpy.backup.files_metadata import FilesMetadata
+from walpy.backup.gojson import Fields, same_value
+from walpy.backup.model import BackupMetadata, Sentinel
+from walpy.backup.timestamp import Timestamp
+from walpy.errors import BackupError, DataCorrupt, ObjectMissing, UsageError
+
+LATEST: Final = "LATEST"
+NO_BACKUPS: Final = "No backups found"  # WAL-G's words; scripts look for them
+_READERS: Final = 16  # metadata objects read at the same time
+_WAL_NAME: Final = re.compile("[0-9A-F]{24}")
+_WALE_NAME: Final = re.compile("base_[0-9A-F]{24}_[0-9A-F]{8}")
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup of a listing; modified is when its sentinel was stored."""
+
+    name: str
+    modified: Timestamp
+    storage_name: str = "default"
+
+    @property
+    def wal_file_name(self) -> str:
+        """First WAL file that the backup needs; all Z when the name tells none."""
+        match = _WAL_NAME.search(self.name)
+        return match.group() if match else "Z" * 24
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSelector:
+    """How a user names a backup: by name, as LATEST, or by the user data it was taken with (JSON text)."""
+
+    name: str = ""
+    user_data: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name and self.user_data:
+            raise UsageError("incorrect arguments. Specify target backup name OR target userdata, not both")
+        if not self.name and not self.user_data:
+            raise UsageError("insufficient arguments")
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether it asks for the newest backup."""
+        return self.name == LATEST
+
+    def describe(self) -> str:
+        """WAL-G's log line for it; scripts look for it."""
+        if self.user_data:
+            return "Selecting the backup with the specified user data..."
+        return "Selecting the latest backup..." if self.is_latest else f"Selecting the backup with name {self.name}..."
+
+
+def is_wale(backup_name: str) -> bool:
+    """Whether WAL-E took the backup: such a one has no tar of its own for pg_control."""
+    return _WALE_NAME.fullmatch(backup_name) is not None
+
+
+def list_backups(archive: Archive) -> list[Backup]:
+    """All backups, in the order in which their sentinels were stored (then by name): the newest is the last."""
+    is_local = archive.config.storage_kind() == "FILE"  # WAL-G shows local time for files, UTC for object stores
+    backups = []
+    for found in archive.storage.list_folder(layout.BACKUP_FOLDER).objects:
+        name = layout.backup_name_of(found.name)
+        if name:
+            offset = _local_offset(found.modified_ns) if is_local else 0
+            backups.append(Backup(name, Timestamp(found.modified_ns, offset)))
+    return sorted(backups, key=lambda backup: backup.modified.ns)
+
+
+def find_backup(archive: Archive, selector: BackupSelector) -> str:
+    """Name of the backup that the selector means. Raises BackupError, in WAL-G's words, when it is not exactly one."""
+    if selector.user_data:
+        return _find_by_user_data(archive, selector.user_data)
+    if selector.is_latest:
+        backups = list_backups(archive)
+        if not backups:
+            raise BackupError(NO_BACKUPS)
+        return backups[-1].name
+    try:
+        archive.storage.stat(layout.sentinel(selector.name))
+    except ObjectMissing:
+        raise BackupError(
+            f"Backup '{selector.name}' does not exist.", f"walpy backup-list shows what {archive.storage.url} holds."
+        ) from None
+    return selector.name
+
+
+def _find_by_user_data(archive: Archive, text: str) -> str:
+    try:
+        wanted = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"user data is not JSON: {error}", "Text needs quotes of its own: '\"nightly\"'.") from None
+    names = [backup.name for backup in list_backups(archive)]
+    found = [
+        name
+        for name, metadata in zip(names, readable_metadata(archive, names), strict=True)
+        if metadata is not None and metadata.user_data is not None and same_value(metadata.user_data, wanted)
+    ]
+    if not found:
+        raise BackupError(NO_BACKUPS, "No backup was taken with this user data.")
+    if len(found) > 1:
+        raise BackupError(
+            f"too many backups ({len(found)}) found with specified user data: {' '.join(found)}", "Choose one by name."
+        )
+    return found[0]
+
+
+def read_sentinel(archive: Archive, backup: str) -> Sentinel:
+    """Read a backup's sentinel. Raises BackupError when the backup does not exist, DataCorrupt for a damaged one."""
+    name = layout.sentinel(backup)
+    try:
+        return Sentinel.from_json(archive.get_bytes(name), f"sentinel {name!r}")
+    except ObjectMissing:
+        raise BackupError(f"Backup '{backup}' does not exist.") from None
+
+
+def read_metadata(archive: Archive, backup: str) -> BackupMetadata:
+    """Read a backup's metadata.json. Raises ObjectMissing (WAL-E writes none) or DataCorrupt."""
+    name = layout.metadata(backup)
+    return BackupMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+
+
+def read_metadata_of_all(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata]:
+    """metadata.json of every backup, in the same order. Raises BackupError, naming the backup, for a missing one."""
+    return _in_parallel(lambda backup: _metadata_or_error(archive, backup), backups)
+
+
+def readable_metadata(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata | None]:
+    """metadata.json of every backup, in the same order; None, with a warning, for one that is missing or damaged."""
+    return _in_parallel(lambda backup: _metadata_or_none(archive, backup), backups)
+
+
+def _in_parallel(read: Callable[[str], Result], backups: Sequence[str]) -> list[Result]:
+    if not backups:
+        return []
+    with ThreadPoolExecutor(min(_READERS, len(backups))) as pool:
+        return list(pool.map(read, backups))
+
+
+def _metadata_or_error(archive: Archive, backup: str) -> BackupMetadata:
+    try:
+        return read_metadata(archive, backup)
+    except ObjectMissing as error:
+        raise BackupError(
+            f"backup {backup} has no metadata.json", "WAL-E writes none; a listing without --detail does not need it."
+        ) from error
+
+
+def _metadata_or_none(archive: Archive, backup: str) -> BackupMetadata | None:
+    try:
+        return read_metadata(archive, backup)
+    except (ObjectMissing, DataCorrupt) as error:
+        logger.warning("cannot use the metadata of backup %s: %s", backup, error)
+        return None
+
+
+def read_files_metadata(archive: Archive, backup: str, sentinel: Sentinel) -> FilesMetadata:
+    """Read a backup's list of files; an empty one when it was taken without (then every member counts as wanted).
+
+    Raises ObjectMissing when the list should be there, DataCorrupt when it is damaged.
+    """
+    embedded = sentinel.embedded_files()
+    if embedded is not None:
+        return FilesMetadata.from_fields(Fields(dict(embedded), f"sentinel of {backup}"))
+    if sentinel.files_metadata_disabled or is_wale(backup):
+        return FilesMetadata()
+    name = layout.files_metadata(backup)
+    return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+
+
+def require_full(backup: str, sentinel: Sentinel) -> None:
+    """Raise BackupError for a delta: this version restores full backups only."""
+    if not sentinel.is_delta:
+        return
+    full = sentinel.delta_full_name or "unknown"
+    count = sentinel.delta_count or 1
+    raise BackupError(
+        f"backup {backup} is a delta (number {count} on {sentinel.delta_from}, full backup {full}), "
+        "and this version of walpy restores full backups only",
+        f"Restore {full} with walpy and let recovery replay the WAL since, or fetch the delta with WAL-G.",
+    )
+
+
+def _local_offset(ns: int) -> int:
+    return time.localtime(ns // 1_000_000_000).tm_gmtoff

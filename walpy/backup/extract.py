@@ -1,0 +1,259 @@
+"""What a worker of backup-fetch does: one stored tar in, its files in the destination out.
+
+Workers create directories and regular files only. Links, directory modes and pg_control are left to the parent: no name
+can lead through a link that an archive brought along, and a destination in which a worker failed cannot be started.
+Names never leave the destination. Nothing is flushed per file (see durability.py).
+
+Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more) and what the decoder makes of
+64 KiB of stored data, the wanted names when a mask is given, and the names of one tar's members.
+"""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from walpy.archive import Archive, open_archive
+from walpy.backup.durability import WRITEBACK_SIZE, start_writing
+from walpy.backup.rate_limit import RateLimit
+from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
+from walpy.config import Config
+from walpy.errors import BackupError, DataCorrupt, WalpyError
+
+CONTROL_FILE: Final = "global/pg_control"
+_LONGEST_PAUSE: Final = 60.0  # seconds between two tries of a part
+_NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractPlan:
+    """What is the same for all parts of one restore; names are relative to the destination, without a slash in front.
+
+    wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
+    tablespaces. control_file: where pg_control goes, empty to leave it out. bytes_per_second: 0 for no limit.
+    """
+
+    destination: str
+    links: frozenset[str] = frozenset()
+    wanted: frozenset[str] | None = None
+    left_out: frozenset[str] = frozenset()
+    control_file: str = ""
+    retries: int = 0
+    bytes_per_second: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartJob:
+    """One tar object to extract, and the extension that tells its codec."""
+
+    object_name: str
+    extension: str
+
+    @property
+    def part(self) -> str:
+        """Its name without folders, as log lines show it."""
+        return self.object_name.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return self.object_name
+
+
+@dataclass(frozen=True, slots=True)
+class PartResult:
+    """What one part brought: files, directories with their modes, links with their targets.
+
+    size: bytes of file data in it, also of files that were left out.
+    """
+
+    job: PartJob
+    files: tuple[str, ...]
+    directories: tuple[tuple[str, int], ...]
+    links: tuple[tuple[str, str], ...]
+    size: int
+
+
+@dataclass(slots=True)
+class _Worker:
+    archive: Archive
+    plan: ExtractPlan
+    rate_limit: RateLimit
+
+
+_worker: list[_Worker] = []  # of this process; set by start_worker
+
+
+def start_worker(config: Config, plan: ExtractPlan) -> None:
+    """Initializer of a worker process."""
+    _worker[:] = [_Worker(open_archive(config), plan, RateLimit(plan.bytes_per_second))]
+
+
+def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
+    """Extract one part, from its start again after a failure that may pass; report counts bytes of file data.
+
+    Raises DataCorrupt naming the object, BackupError for what the file system refuses, StorageError.
+    """
+    return _extract_with_retries(_worker[0], job, report)
+
+
+def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int], None]) -> PartResult:
+    """Retry transient errors, and damage once: damage at rest looks the same twice, damage on the way does not."""
+    progress = _PartProgress(report)
+    failure = ""
+    for left in range(worker.plan.retries, -1, -1):
+        extraction = _Extraction(worker.plan, progress.started())
+        try:
+            with worker.archive.open_object(job.object_name, job.extension) as chunks:
+                extraction.run(TarReader(worker.rate_limit.limit(chunks)))
+            return extraction.result(job)
+        except WalpyError as error:
+            if not (error.transient or isinstance(error, DataCorrupt)) or left == 0 or str(error) == failure:
+                raise _named(error, job, is_nothing_read=extraction.is_empty) from error
+            failure = "" if error.transient else str(error)
+            logger.warning("part %s failed, retries left: %d: %s", job.part, left, error)
+        time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 2.0 ** (worker.plan.retries - left))))
+    raise AssertionError("unreachable")
+
+
+def _named(error: WalpyError, job: PartJob, *, is_nothing_read: bool) -> WalpyError:
+    if not isinstance(error, DataCorrupt):
+        return error
+    hint = error.hint
+    if is_nothing_read and not hint:
+        hint = "It may be encrypted, which this version of walpy cannot read, or not be what its extension says."
+    return DataCorrupt(f"part {job.object_name!r} is damaged: {error}", hint)
+
+
+class _PartProgress:
+    """Reports bytes of file data, each once however often the part is tried."""
+
+    def __init__(self, report: Callable[[int], None]) -> None:
+        self._report = report
+        self._reported = 0
+        self._done = 0
+
+    def started(self) -> Callable[[int], None]:
+        """Begin a try."""
+        self._done = 0
+        return self._add
+
+    def _add(self, count: int) -> None:
+        self._done += count
+        if self._done > self._reported:
+            self._report(self._done - self._reported)
+            self._reported = self._done
+
+
+@dataclass(slots=True)
+class _Extraction:
+    """One try of one part."""
+
+    plan: ExtractPlan
+    report: Callable[[int], None]
+    files: list[str] = field(default_factory=list)
+    directories: list[tuple[str, int]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    size: int = 0
+    known: set[str] = field(default_factory=lambda: {""})
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.files or self.directories or self.links)
+
+    def run(self, reader: TarReader) -> None:
+        for member in reader:
+            name = relative_name(member.name)
+            if member.kind == DIRECTORY:
+                self._make_directory(name)
+                self.directories.append((name, member.mode & 0o777))
+            elif member.kind == SYMLINK:
+                self.links.append((name, member.link))
+            elif member.kind == REGULAR:
+                self._extract_file(name, member, reader)
+            elif member.kind == HARD_LINK:
+                raise DataCorrupt(f"member {member.name!r} is a hard link, which no backup program writes")
+            else:
+                logger.info("leaving out %r: neither file, directory nor link", member.name)
+
+    def result(self, job: PartJob) -> PartResult:
+        return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size)
+
+    def _extract_file(self, name: str, member: TarMember, reader: TarReader) -> None:
+        self.size += member.size
+        target = self.plan.control_file if name == CONTROL_FILE else name
+        is_wanted = self.plan.wanted is None or name in self.plan.wanted
+        if not target or not is_wanted or name in self.plan.left_out:
+            return
+        folder, _, base = target.rpartition("/")
+        if not base:
+            raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
+        self._make_directory(folder)
+        self._write(os.path.join(self.plan.destination, target), member, reader)
+        self.files.append(name)
+
+    def _write(self, path: str, member: TarMember, reader: TarReader) -> None:
+        """Write one file. Its modification time stays that of the restore, as in WAL-G.
+
+        A later delta backup compares modification times, and must not take restored files for unchanged ones.
+        """
+        with _writing(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            written = flushing = 0
+            for piece in reader.data():
+                with _writing(path):
+                    _write_all(descriptor, piece)
+                written += len(piece)
+                self.report(len(piece))
+                if written - flushing >= WRITEBACK_SIZE:
+                    start_writing(descriptor, flushing, written - flushing)
+                    flushing = written
+            with _writing(path):
+                os.fchmod(descriptor, member.mode & 0o777)
+        finally:
+            os.close(descriptor)
+
+    def _make_directory(self, name: str) -> None:
+        """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
+        if name in self.known:
+            return
+        self._make_directory(name.rpartition("/")[0])
+        path = os.path.join(self.plan.destination, name)
+        with _writing(path):
+            try:
+                os.mkdir(path, _NEW_DIRECTORY_MODE)
+            except FileExistsError:
+                if name not in self.plan.links and (os.path.islink(path) or not os.path.isdir(path)):
+                    raise DataCorrupt(f"member {name!r} needs a directory where a file or link is") from None
+        self.known.add(name)
+
+
+def relative_name(member_name: str) -> str:
+    """A member's place below the destination; empty for the destination itself.
+
+    WAL-G's names start with a slash, those of remote backups do not. Raises DataCorrupt for one that would leave it.
+    """
+    parts = [part for part in member_name.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in member_name:
+        raise DataCorrupt(f"member {member_name!r} would be written outside the destination")
+    return "/".join(parts)
+
+
+def _write_all(descriptor: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Name the path in errors of the file system; they are never retried."""
+    try:
+        yield
+    except OSError as error:
+        raise BackupError(f"cannot write {path!r}: {error.strerror or error}") from error

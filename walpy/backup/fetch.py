@@ -1,0 +1,349 @@
+"""backup-fetch: restores a full backup into an empty directory.
+
+Everything that can be checked is checked first. The data tars are extracted in worker processes; then come links,
+directory modes and the check that every file of the backup is there; then all of it is flushed to disk; pg_control is
+last and is flushed by itself. A restore that failed, or was killed, therefore has no pg_control, and no server starts
+from it.
+
+Memory of this process: the backup's list of files, about 600 bytes a file; for the workers see extract.py.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from walpy import interrupts, layout
+from walpy.archive import Archive, open_archive
+from walpy.backup.catalog import (
+    BackupSelector,
+    find_backup,
+    is_wale,
+    read_files_metadata,
+    read_sentinel,
+    require_full,
+)
+from walpy.backup.completeness import Restored, check_complete, check_parts
+from walpy.backup.durability import FileSystems, sync_file
+from walpy.backup.extract import CONTROL_FILE, ExtractPlan, PartJob, extract_part, start_worker
+from walpy.backup.files_metadata import FilesMetadata
+from walpy.backup.mask import compile_mask
+from walpy.backup.model import Sentinel, Tablespace
+from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
+from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination
+from walpy.backup.restore_tree import finish_tree
+from walpy.config import Config
+from walpy.errors import BackupError, Interrupted, UsageError, WalpyError
+from walpy.pipeline import run_jobs
+from walpy.progress import Progress
+from walpy.stream.codecs import codec_for_extension
+
+_SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..+)?")
+_UNFINISHED_CONTROL_FILE: Final = f"{CONTROL_FILE}.unfinished"  # WAL-E's backups have it among the other files
+_TABLESPACE_MAP: Final = "tablespace_map"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """Flags of backup-fetch; empty text means that a flag was not given.
+
+    mask: pattern on paths below the destination. restore_spec: path of a file. reverse_unpack changes nothing for a
+    full backup; with it, skip_redundant_tars leaves out tars in which the mask finds nothing.
+    """
+
+    mask: str = ""
+    restore_spec: str = ""
+    reverse_unpack: bool = False
+    skip_redundant_tars: bool = False
+    restore_only: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchSummary:
+    """What was restored, and what to do next, as lines for a person. pg_version: as server_version_num; 0 unknown."""
+
+    backup: str
+    destination: str
+    files: int
+    size: int
+    seconds: float
+    pg_version: int
+    next_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Restore:
+    """All that is known before the first byte is written."""
+
+    backup: str
+    sentinel: Sentinel
+    files: FilesMetadata
+    destination: str
+    tablespaces: tuple[Tablespace, ...]
+    parts: tuple[PartJob, ...]
+    special_parts: tuple[PartJob, ...]  # backup_label first, pg_control last
+    plan: ExtractPlan
+    is_masked: bool
+
+
+def backup_fetch(
+    config: Config, destination: str, selector: BackupSelector, options: FetchOptions, progress: Progress
+) -> FetchSummary:
+    """Restore the backup that selector means into destination, which must be empty or missing.
+
+    Success means complete and durable (WALG_TAR_DISABLE_FSYNC leaves the flushing to the operating system). Raises
+    BackupError, UsageError, DataCorrupt or StorageError; after a failure the destination has no pg_control.
+    """
+    started = time.monotonic()
+    if options.restore_only:
+        raise UsageError(
+            "--restore-only is not supported by this version of walpy", "Restore everything, or use WAL-G for it."
+        )
+    with closing(open_archive(config)) as archive:
+        backup = _select(archive, selector)
+        with _failing("Failed to fetch backup"):
+            restore = _prepare(archive, backup, os.path.abspath(destination), options)
+            with _unstartable_after_failure(restore.destination):
+                restored = _restore(config, restore, progress)
+    logger.info("Backup extraction complete.")
+    return _summary(restore, restored, time.monotonic() - started)
+
+
+def _select(archive: Archive, selector: BackupSelector) -> str:
+    logger.info("%s", selector.describe())
+    logger.info("Backup to fetch will be searched in storages: [default]")
+    with _failing("Failed to select backup"):
+        return find_backup(archive, selector)
+
+
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
+    """Begin the message of a BackupError as WAL-G does."""
+    try:
+        yield
+    except BackupError as error:
+        raise BackupError(f"{what}: {error}", error.hint) from error.__cause__
+
+
+# ---- before the first byte
+
+
+def _prepare(archive: Archive, backup: str, destination: str, options: FetchOptions) -> _Restore:
+    """Read what the backup consists of, and check that it can be restored to where the user wants it."""
+    config = archive.config
+    spec = read_restore_spec(options.restore_spec) if options.restore_spec else None
+    sentinel = read_sentinel(archive, backup)
+    require_full(backup, sentinel)
+    check_empty(destination)
+    files = read_files_metadata(archive, backup, sentinel)
+    tablespaces = chosen_tablespaces(sentinel.spec, spec)
+    _check_places(archive, destination, tablespaces, sentinel)
+    wanted = _wanted(files, options.mask)
+    parts, special_parts = _list_parts(archive, backup)
+    check_parts(backup, files, [job.part for job in (*parts, *special_parts)])
+    if wanted is not None and options.reverse_unpack and options.skip_redundant_tars:
+        parts = tuple(job for job in parts if _holds_any(files, job, wanted))
+    plan = ExtractPlan(
+        destination,
+        links=frozenset(entry.link for entry in tablespaces),
+        wanted=wanted,
+        left_out=frozenset([_TABLESPACE_MAP] if spec else []),  # it would send the server to the old places
+        control_file="" if special_parts else _UNFINISHED_CONTROL_FILE,
+        retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
+        bytes_per_second=config.integer("WALG_NETWORK_RATE_LIMIT"),
+    )
+    return _Restore(
+        backup, sentinel, files, destination, tablespaces, parts, special_parts, plan, is_masked=wanted is not None
+    )
+
+
+def _check_places(archive: Archive, destination: str, tablespaces: Sequence[Tablespace], sentinel: Sentinel) -> None:
+    is_file_storage = archive.config.storage_kind() == "FILE"
+    check_apart(destination, tablespaces, archive.storage.url.removeprefix("file://") if is_file_storage else "")
+    for entry in tablespaces:
+        check_empty(entry.location)
+    places = [destination, *(entry.location for entry in tablespaces)]
+    check_free_space(places, sentinel.data_catalog_size or sentinel.uncompressed_size)
+
+
+def _wanted(files: FilesMetadata, mask: str) -> frozenset[str] | None:
+    """Files that the mask lets through, relative to the destination; None for all of them."""
+    if not mask:
+        return None
+    if not files.files:
+        logger.warning("the backup has no list of files, so the mask is ignored and everything is restored")
+        return None
+    pattern = compile_mask(f"/{mask}")
+    names = {*files.files, f"/{CONTROL_FILE}"}
+    return frozenset(name.strip("/") for name in names if pattern.fullmatch(name))
+
+
+def _list_parts(archive: Archive, backup: str) -> tuple[tuple[PartJob, ...], tuple[PartJob, ...]]:
+    """The backup's data tars, and those of backup_label and pg_control in the order to extract them.
+
+    Raises BackupError when a tar that every backup has is missing, and for an extension that names no codec.
+    """
+    folder = archive.storage.list_folder(layout.tar_folder(backup))
+    jobs = [PartJob(found.name, _extension(found.name)) for found in folder.objects]
+    for job in jobs:
+        codec_for_extension(job.extension)
+    special = {match.group(1): job for job in jobs if (match := _SPECIAL.search(job.part))}
+    parts = tuple(job for job in jobs if not _SPECIAL.search(job.part))
+    if not parts:
+        raise BackupError(f"backup {backup} has no data: nothing is in {layout.tar_folder(backup)!r}")
+    if is_wale(backup):
+        return parts, ()
+    if "pg_control" not in special:
+        raise BackupError(f"backup {backup} has no pg_control tar in {layout.tar_folder(backup)!r}")
+    return parts, tuple(special[name] for name in ("backup_label", "pg_control") if name in special)
+
+
+def _extension(object_name: str) -> str:
+    extension = object_name.rpartition("/")[2].rpartition(".")[2]
+    return "" if extension == "tar" else extension
+
+
+def _holds_any(files: FilesMetadata, job: PartJob, wanted: frozenset[str]) -> bool:
+    return any(name.strip("/") in wanted for name in files.tar_file_sets.get(job.part, ()))
+
+
+# ---- from the first byte on
+
+
+def _restore(config: Config, restore: _Restore, progress: Progress) -> Restored:
+    """Extract everything; on return it is complete, durable and can be started."""
+    concurrency = config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1)
+    make_destination(restore.destination)
+    make_tablespaces(restore.destination, restore.tablespaces)
+    places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
+    restored = Restored()
+    with FileSystems(places) as file_systems:
+        _extract_parts(config, restore, concurrency, restored, progress)
+        _extract_here(config, restore, restore.special_parts[:-1], "", restored)
+        finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
+        check_complete(restore.backup, restore.sentinel, restore.files, restore.plan, restored)
+        if not config.boolean("WALG_TAR_DISABLE_FSYNC"):
+            file_systems.sync()
+        _finish_control_file(config, restore, restored)
+    return restored
+
+
+def _extract_parts(config: Config, restore: _Restore, concurrency: int, restored: Restored, progress: Progress) -> None:
+    processes = min(concurrency, len(restore.parts), _usable_processes(config))
+    if processes == 1:
+        processes = 0  # one part at a time needs no worker
+    plan = restore.plan
+    if plan.bytes_per_second > 0 and processes:
+        plan = replace(plan, bytes_per_second=max(1, plan.bytes_per_second // processes))
+    progress.start(restore.sentinel.uncompressed_size or None, f"restoring {restore.backup}")
+    try:
+        run_jobs(
+            extract_part,
+            restore.parts,
+            processes=processes,
+            initializer=start_worker,
+            initargs=(config, plan),
+            on_result=restored.add,
+            on_progress=progress.advance,
+        )
+    finally:
+        progress.finish()
+
+
+def _usable_processes(config: Config) -> int:
+    """Cores for a local archive; twice as many for a remote one, since half of them wait for the network."""
+    cores = len(os.sched_getaffinity(0))
+    return cores if config.storage_kind() == "FILE" else 2 * cores
+
+
+def _extract_here(
+    config: Config, restore: _Restore, parts: Sequence[PartJob], control_file: str, restored: Restored
+) -> None:
+    """Extract one of the small special tars in this process."""
+    plan = replace(restore.plan, control_file=control_file)
+    run_jobs(
+        extract_part, parts, processes=0, initializer=start_worker, initargs=(config, plan), on_result=restored.add
+    )
+
+
+def _finish_control_file(config: Config, restore: _Restore, restored: Restored) -> None:
+    """Put pg_control in place, durably: from here on a server can start."""
+    path = os.path.join(restore.destination, CONTROL_FILE)
+    interrupts.unfinished_files.add(path)
+    if restore.special_parts:
+        _extract_here(config, restore, restore.special_parts[-1:], CONTROL_FILE, restored)
+    else:
+        os.rename(os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE), path)
+    is_wanted = restore.plan.wanted is None or CONTROL_FILE in restore.plan.wanted
+    if is_wanted and CONTROL_FILE not in restored.files:
+        raise BackupError(f"backup {restore.backup} holds no {CONTROL_FILE!r}")
+    if is_wanted and not config.boolean("WALG_TAR_DISABLE_FSYNC"):
+        sync_file(path)
+    interrupts.unfinished_files.discard(path)
+
+
+@contextmanager
+def _unstartable_after_failure(destination: str) -> Iterator[None]:
+    """Leave what was restored, but not pg_control, after any failure, and say so."""
+    try:
+        yield
+    except BaseException as error:
+        path = os.path.join(destination, CONTROL_FILE)
+        if os.path.lexists(path):
+            os.unlink(path)
+        note = (
+            f"What was restored so far is left in {destination}, without pg_control, so that no server starts from it; "
+            "empty the directory before the next try."
+        )
+        if isinstance(error, Interrupted) or not isinstance(error, WalpyError):
+            logger.warning("%s", note)
+            raise
+        raise type(error)(str(error), f"{error.hint} {note}".strip()) from error.__cause__
+
+
+# ---- afterwards
+
+
+def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
+    version = restore.sentinel.pg_version or _version_of_directory(restore.destination)
+    return FetchSummary(
+        restore.backup,
+        restore.destination,
+        len(restored.files),
+        restored.size,
+        seconds,
+        version,
+        () if restore.is_masked else next_steps(restore.destination, version),
+    )
+
+
+def next_steps(destination: str, pg_version: int) -> tuple[str, ...]:
+    """Lines that lead from a restored directory to a running server. pg_version: server_version_num, 0 unknown."""
+    steps = []
+    if os.geteuid() == 0:
+        steps.append(f"chown -R postgres: {destination}   # PostgreSQL does not run as root; tablespaces too")
+    settings = "postgresql.auto.conf" if pg_version >= 12_00_00 or not pg_version else "recovery.conf"
+    steps.append(f"""echo "restore_command = 'walpy wal-fetch %f %p'" >> {destination}/{settings}""")
+    if settings != "recovery.conf":
+        steps.append(f"touch {destination}/recovery.signal")
+    steps.append(f"pg_ctl -D {destination} -w start")
+    return tuple(steps)
+
+
+def _version_of_directory(destination: str) -> int:
+    """server_version_num, as far as PG_VERSION tells it; 0 when it does not."""
+    try:
+        with open(os.path.join(destination, "PG_VERSION"), encoding="ascii") as file:
+            major = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    parts = major.split(".")
+    if not all(part.isdigit() for part in parts):
+        return 0
+    return int(parts[0]) * 10_000 + (int(parts[1]) * 100 if len(parts) > 1 else 0)

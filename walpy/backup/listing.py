@@ -1,0 +1,127 @@
+"""What backup-list prints: WAL-G's plain text, table and JSON, byte for byte."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from walpy.archive import Archive
+from walpy.backup.catalog import Backup, list_backups, read_metadata_of_all
+from walpy.backup.gojson import indented, text_v1
+from walpy.backup.model import BackupMetadata, lsn_text
+from walpy.backup.timestamp import Timestamp
+
+TimeText = Callable[[Timestamp], str]
+
+_COLUMNS: Final = (
+    ("backup_name", "BACKUP NAME"),
+    ("modified", "MODIFIED"),
+    ("wal_file_name", "WAL FILE NAME"),
+    ("storage_name", "STORAGE NAME"),
+)
+_DETAIL_COLUMNS: Final = (
+    ("start_time", "START TIME"),
+    ("finish_time", "FINISH TIME"),
+    ("hostname", "HOSTNAME"),
+    ("data_dir", "DATADIR"),
+    ("pg_version", "PG VERSION"),
+    ("start_lsn", "START LSN"),
+    ("finish_lsn", "FINISH LSN"),
+    ("is_permanent", "PERMANENT"),
+)
+_INDENT: Final = 4  # spaces, with --json --pretty
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the listing; metadata only with --detail."""
+
+    backup: Backup
+    metadata: BackupMetadata | None = None
+
+
+def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False, json: bool = False) -> str:
+    """The whole output, ending in a newline; empty when there is no backup (`[]` as JSON).
+
+    With detail a backup without readable metadata.json is an error, as in WAL-G.
+    """
+    backups = list_backups(archive)
+    rows = _detailed(archive, backups) if detail else [Row(backup) for backup in backups]
+    if json:
+        return _json(rows, pretty=pretty)
+    if not rows:
+        return ""
+    return _table(rows, detail=detail) if pretty else _plain(rows, detail=detail)
+
+
+def _detailed(archive: Archive, backups: Sequence[Backup]) -> list[Row]:
+    """Rows by start time; by the sentinels' times when any backup does not tell when it started."""
+    metadata = read_metadata_of_all(archive, [backup.name for backup in backups])
+    rows = [Row(*pair) for pair in zip(backups, metadata, strict=True)]
+    if any(entry.start_time.is_zero for entry in metadata):
+        return rows
+    order = sorted(range(len(rows)), key=lambda index: metadata[index].start_time.ns)
+    return [rows[index] for index in order]
+
+
+def _plain(rows: Sequence[Row], *, detail: bool) -> str:
+    headers = [plain for plain, _ in _columns(detail=detail)]
+    table = [headers, *(list(_cells(row, Timestamp.rfc3339)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        " ".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + f" {line[-1]}"
+        for line in table
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _table(rows: Sequence[Row], *, detail: bool) -> str:
+    headers = ["#", *(title for _, title in _columns(detail=detail))]
+    body = [[str(number), *_cells(row, _rfc850)] for number, row in enumerate(rows)]
+    widths = [max(map(len, column)) for column in zip(headers, *body, strict=True)]
+    border = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
+    lines = (
+        f"| {line[0].rjust(widths[0])} "
+        + "".join(f"| {cell.ljust(width)} " for cell, width in zip(line[1:], widths[1:], strict=True))
+        + "|\n"
+        for line in (headers, *body)
+    )
+    return border + next(lines) + border + "".join(lines) + border
+
+
+def _json(rows: Sequence[Row], *, pretty: bool) -> str:
+    text = "[" + ",".join("{" + ",".join(_members(row)) + "}" for row in rows) + "]"
+    return (indented(text, _INDENT) if pretty else text) + "\n"
+
+
+def _columns(*, detail: bool) -> tuple[tuple[str, str], ...]:
+    return _COLUMNS + _DETAIL_COLUMNS if detail else _COLUMNS
+
+
+def _cells(row: Row, time_text: TimeText) -> Iterator[str]:
+    def shown(moment: Timestamp) -> str:
+        return "-" if moment.is_zero else time_text(moment)
+
+    backup, metadata = row.backup, row.metadata
+    yield from (backup.name, shown(backup.modified), backup.wal_file_name, backup.storage_name)
+    if metadata is not None:
+        yield from (shown(metadata.start_time), shown(metadata.finish_time), metadata.hostname, metadata.data_dir)
+        yield from (str(metadata.pg_version), lsn_text(metadata.start_lsn), lsn_text(metadata.finish_lsn))
+        yield "true" if metadata.is_permanent else "false"
+
+
+def _members(row: Row) -> Iterator[str]:
+    backup = row.backup
+    yield f'"backup_name":{text_v1(backup.name)}'
+    yield f'"time":"{backup.modified.rfc3339_ns()}"'
+    yield f'"wal_file_name":{text_v1(backup.wal_file_name)}'
+    yield f'"storage_name":{text_v1(backup.storage_name)}'
+    if row.metadata is not None:
+        yield from (f'"{name}":{value}' for name, value in row.metadata.members())
+
+
+def _rfc850(moment: Timestamp) -> str:
+    """With the local zone's abbreviation where the time is in local time, as Go prints it."""
+    local = time.localtime(moment.ns // 1_000_000_000)
+    is_local = moment.utc_offset_seconds != 0 and local.tm_gmtoff == moment.utc_offset_seconds
+    return moment.rfc850(local.tm_zone if is_local else "")
