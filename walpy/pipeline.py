@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 Report = Callable[[int], None]  # tells the parent a count, such as bytes done; safe to call from any thread
 
 STOP_GRACE = 0.5  # seconds a worker has to end by itself before it is killed
+HEARTBEAT = 1.0  # seconds, at most, between heartbeats
 REPORT_INTERVAL = 0.1  # seconds between progress messages of one worker
 
 logger = logging.getLogger(__name__)
@@ -49,45 +50,53 @@ def run_jobs(
     initargs: tuple[object, ...] = (),
     on_result: Callable[[Result], None] | None = None,
     on_progress: Report | None = None,
+    heartbeat: Callable[[], None] | None = None,
 ) -> None:
     """Call function(job, report) for every job, in worker processes, and hand each result to on_result.
 
     function, initializer: importable by name, not from the main module. initializer(*initargs) runs once in every
     worker, before its first job. Jobs, results and initargs are pickled; str(job) names a job in messages. on_result
-    and on_progress run in the caller's thread, results in the order in which they are ready. jobs is read as workers
-    become free.
+    and on_progress run in the caller's thread, results in the order in which they are ready; heartbeat too, at least
+    once in HEARTBEAT seconds (between jobs when processes=0). jobs is read as workers become free.
 
     The first error, a worker's or one of on_result or jobs, ends all workers and is raised. Raises WorkerDied when a
     worker ends without a result. processes=0 runs everything in the caller.
     """
-    take = on_result or _ignore
-    report = on_progress or _ignore
+    listener = _Listener(on_result or _ignore, on_progress or _ignore, heartbeat or _Listener.no_heartbeat)
+    task = _Task(function, initializer, initargs, _log_levels())
     if processes == 0:
-        _run_here(function, jobs, initializer, initargs, take, report)
+        _run_here(task, jobs, listener)
         return
-    with _Pool(function, processes, initializer, initargs) as pool:
+    with _Pool(task, processes, listener) as pool:
         for job in jobs:
-            pool.wait_for_free_worker(take, report)
+            pool.wait_for_free_worker()
             pool.hand_out(job)
-        pool.wait_for_all(take, report)
+        pool.wait_for_all()
 
 
 def _ignore(_: object) -> None:
     pass
 
 
-def _run_here(
-    function: Callable[[Job, Report], Result],
-    jobs: Iterable[Job],
-    initializer: Callable[..., None] | None,
-    initargs: tuple[object, ...],
-    take: Callable[[Result], None],
-    report: Report,
-) -> None:
-    if initializer is not None:
-        initializer(*initargs)
+@dataclass(frozen=True, slots=True)
+class _Listener(Generic[Result]):
+    """What the caller wants to be told."""
+
+    on_result: Callable[[Result], None]
+    on_progress: Report
+    heartbeat: Callable[[], None]
+
+    @staticmethod
+    def no_heartbeat() -> None:
+        pass
+
+
+def _run_here(task: "_Task[Job, Result]", jobs: Iterable[Job], listener: _Listener[Result]) -> None:
+    if task.initializer is not None:
+        task.initializer(*task.initargs)
     for job in jobs:
-        take(function(job, report))
+        listener.on_result(task.function(job, listener.on_progress))
+        listener.heartbeat()
 
 
 @dataclass(slots=True)
@@ -102,17 +111,12 @@ class _Worker(Generic[Job]):
 class _Pool(Generic[Job, Result]):
     """The workers of one run_jobs; leaving the context ends them."""
 
-    def __init__(
-        self,
-        function: Callable[[Job, Report], Result],
-        size: int,
-        initializer: Callable[..., None] | None,
-        initargs: tuple[object, ...],
-    ) -> None:
+    def __init__(self, task: "_Task[Job, Result]", size: int, listener: _Listener[Result]) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([function.__module__])
-        self._task = _Task(function, initializer, initargs, logging.getLogger().getEffectiveLevel())
+        self._context.set_forkserver_preload([task.function.__module__])
+        self._task = task
         self._size = size
+        self._listener = listener
         self._workers: list[_Worker[Job]] = []
 
     def __enter__(self) -> "_Pool[Job, Result]":
@@ -130,15 +134,15 @@ class _Pool(Generic[Job, Result]):
         except OSError as error:
             raise _died(worker) from error
 
-    def wait_for_free_worker(self, take: Callable[[Result], None], report: Report) -> None:
+    def wait_for_free_worker(self) -> None:
         """Take results until a worker is idle or may be started."""
         while len(self._workers) == self._size and all(worker.job is not None for worker in self._workers):
-            self._receive(take, report)
+            self._receive()
 
-    def wait_for_all(self, take: Callable[[Result], None], report: Report) -> None:
+    def wait_for_all(self) -> None:
         """Take results until every job is done."""
         while any(worker.job is not None for worker in self._workers):
-            self._receive(take, report)
+            self._receive()
 
     def _start(self) -> _Worker[Job]:
         ours, theirs = self._context.Pipe()
@@ -150,9 +154,9 @@ class _Pool(Generic[Job, Result]):
         theirs.close()  # from now on the end of the worker is the end of the stream
         return worker
 
-    def _receive(self, take: Callable[[Result], None], report: Report) -> None:
+    def _receive(self) -> None:
         by_connection = {worker.connection: worker for worker in self._workers}
-        for ready in wait(list(by_connection)):
+        for ready in wait(list(by_connection), HEARTBEAT):
             worker = by_connection[cast("Connection", ready)]
             try:
                 message = worker.connection.recv()
@@ -160,9 +164,10 @@ class _Pool(Generic[Job, Result]):
                 raise _died(worker) from None
             if isinstance(message, _Done):
                 worker.job = None
-                take(cast("Result", message.result))
+                self._listener.on_result(cast("Result", message.result))
             else:
-                _handle(message, report)
+                _handle(message, self._listener.on_progress)
+        self._listener.heartbeat()
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -199,6 +204,13 @@ def _died(worker: _Worker[Job]) -> WorkerDied:
         how, hint = f"ended with exit code {code}", ""
     what = "before its first job" if worker.job is None else f"while it worked on {worker.job}"
     return WorkerDied(f"worker process {worker.process.pid} {how} {what}", hint)
+
+
+def _log_levels() -> dict[str, int]:
+    """Levels that were set, by logger; the root's name is empty."""
+    named = logging.root.manager.loggerDict
+    levels = {name: item.level for name, item in named.items() if isinstance(item, logging.Logger) and item.level}
+    return {"": logging.root.level, **levels}
 
 
 @contextmanager
@@ -241,7 +253,7 @@ class _Task(Generic[Job, Result]):
     function: Callable[[Job, Report], Result]
     initializer: Callable[..., None] | None
     initargs: tuple[object, ...]
-    log_level: int
+    log_levels: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -292,7 +304,9 @@ def _work(connection: Connection, task: "_Task[object, object]") -> None:
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(connection, jobs), daemon=True).start()
     channel = _Channel(connection)
-    logging.basicConfig(level=task.log_level, handlers=[_LogToParent(channel)], force=True)
+    logging.basicConfig(handlers=[_LogToParent(channel)], force=True)
+    for name, level in task.log_levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         if task.initializer is not None:
             task.initializer(*task.initargs)

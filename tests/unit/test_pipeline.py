@@ -90,7 +90,9 @@ def fail_beside_a_hanging_job(job: Named, report: Report) -> None:
 
 
 def log_and_count(job: int, report: Report) -> int:
-    logger.warning("job %s of %s", job, "worker")
+    logger.info("job %s of %s", job, "worker")
+    logger.debug("not wanted")
+    logging.getLogger("some.library").info("not wanted either")
     for _ in range(1000):
         report(1)
     return len(pickle.dumps(job))
@@ -221,11 +223,36 @@ def test_a_worker_that_dies_is_an_error_that_names_its_job(name: str, how: str) 
 
 
 def test_log_records_and_counts_come_to_the_parent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger.name)
     counts: list[int] = []
     run_jobs(log_and_count, [1, 2], processes=1, on_progress=counts.append)
     assert sorted(caplog.messages) == ["job 1 of worker", "job 2 of worker"]
     assert sum(counts) == 2000
     assert len(counts) < 200
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_heartbeat_runs_in_the_caller_and_may_end_the_run(processes: int) -> None:
+    threads: list[threading.Thread] = []
+
+    def beat() -> None:
+        threads.append(threading.current_thread())
+        raise BackupError("no pulse")
+
+    with pytest.raises(BackupError, match="no pulse"):
+        run_jobs(square, range(5), processes=processes, heartbeat=beat)
+    assert threads == [threading.current_thread()]
+
+
+def test_heartbeat_goes_on_while_a_job_is_silent(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+
+    def beat() -> None:
+        if file.exists() and file.read_text():
+            raise BackupError("no pulse")
+
+    with pytest.raises(BackupError, match="no pulse"):
+        run_jobs(hang, [file], processes=1, heartbeat=beat)
 
 
 def test_workers_leave_signals_to_the_parent() -> None:
