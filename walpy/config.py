@@ -178,6 +178,10 @@ class Config:
                 parameters[keyword] = self.text(key)
         return parameters
 
+    def with_settings(self, settings: Mapping[str, Setting]) -> "Config":
+        """A copy with these settings instead: those that a command has flags of its own for."""
+        return Config({**self.settings, **settings}, self.config_path)
+
     def encryption_settings(self) -> tuple[str, ...]:
         """The keys that ask for encryption and are set."""
         return tuple(key for key in ENCRYPTION_KEYS if self.is_set(key))

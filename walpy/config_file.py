@@ -51,7 +51,7 @@ def read_config_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     except OSError as error:
         raise ConfigError(
             f"cannot read configuration file {path!r}: {error.strerror}", "Correct the path or the file's permissions."
-        ) from error
+        ) from None
     except (ValueError, RecursionError) as error:  # JSONDecodeError, TOMLDecodeError, UnicodeDecodeError, ours
         raise ConfigError(f"cannot parse configuration file {path!r}: {error}") from None
     if document is None:

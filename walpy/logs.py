@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LEVELS = {"NORMAL": logging.INFO, "DEVEL": logging.DEBUG, "ERROR": logging.ERROR}
 ERASE_LINE = "\r\x1b[K"
+HANDLER_NAME = "walpy"  # of the handler that is ours to replace
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class LineFormatter(logging.Formatter):
 
 def start_logging() -> None:
     """Log to stderr at level NORMAL: for what is said before the configuration is known."""
-    _install(logging.StreamHandler(sys.stderr), logging.INFO)
+    _install(_stderr(), logging.INFO)
 
 
 def configure_logging(config: "Config") -> None:
@@ -56,7 +57,7 @@ def configure_logging(config: "Config") -> None:
     level = config.text("WALG_LOG_LEVEL")
     if level not in LEVELS:
         raise config.invalid("WALG_LOG_LEVEL", f"expected one of {', '.join(LEVELS)}")
-    _install(logging.StreamHandler(_open_destination(config)), LEVELS[level])
+    _install(_open_destination(config), LEVELS[level])
 
 
 def log_failure(error: BaseException) -> None:
@@ -75,20 +76,23 @@ def exit_code(error: BaseException) -> int:
 
 
 def exit_now(code: int) -> None:
-    """End the process, whatever threads still run, once what was written is flushed."""
+    """End the process, whatever threads still run, once what was written is flushed.
+
+    A result that cannot be written turns success into exit code 1; log lines that nobody takes do not.
+    """
     logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            code = code or 1  # the reader is gone, or the disk is full: not all was told
+    try:
+        if sys.stdout is not None:  # None: the descriptor was closed before we started
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        code = code or 1
     os._exit(code)
 
 
 def _open_destination(config: "Config") -> "TextIO":
     path = config.text("WALG_LOG_DESTINATION")
     if path == "stderr":
-        return sys.stderr
+        return _stderr()
     try:
         # Line buffered, so that lines of several processes do not mix.
         return open(path, "a", buffering=1, encoding="utf-8", errors="backslashreplace", opener=_open_0644)
@@ -96,19 +100,25 @@ def _open_destination(config: "Config") -> "TextIO":
         raise ConfigError(
             f"cannot open log file {path!r} ({config.origin('WALG_LOG_DESTINATION')}): {error.strerror}",
             "Set WALG_LOG_DESTINATION to a file in an existing directory, or to stderr.",
-        ) from error
+        ) from None
+
+
+def _stderr() -> "TextIO":
+    """sys.stderr, or a bin when the descriptor was closed before we started."""
+    return sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")
 
 
 def _open_0644(path: str, flags: int) -> int:
     return os.open(path, flags, 0o644)
 
 
-def _install(handler: "logging.StreamHandler[TextIO]", level: int) -> None:
+def _install(stream: "TextIO", level: int) -> None:
     development = level == logging.DEBUG
-    prefix = ERASE_LINE if handler.stream.isatty() else ""
-    handler.setFormatter(LineFormatter(tracebacks=development, prefix=prefix))
+    handler = logging.StreamHandler(stream)
+    handler.set_name(HANDLER_NAME)
+    handler.setFormatter(LineFormatter(tracebacks=development, prefix=ERASE_LINE if stream.isatty() else ""))
     root = logging.getLogger()
-    for old in root.handlers[:]:
+    for old in [old for old in root.handlers if old.get_name() == HANDLER_NAME]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING if development else logging.ERROR)

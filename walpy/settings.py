@@ -165,6 +165,7 @@ _RUNTIME = {
     **_keys("HTTP_EXPOSE_PPROF HTTP_EXPOSE_EXPVAR", _OFF),
     **_keys("WALG_STATSD_ADDRESS WALG_STATSD_EXTRA_TAGS PROFILE_MODE PROFILE_PATH HTTP_LISTEN", _TEXT),
     **_keys("GOMAXPROCS GODEBUG", _TEXT),
+    "WALG_CONFIG_PATH": Known(parse_text, flag=False),
 }
 
 _S3 = {
@@ -176,6 +177,7 @@ _S3 = {
     **_keys("S3_USE_YC_SESSION_TOKEN S3_DISABLE_100_CONTINUE", _STORAGE_OFF),
     **_keys("AWS_DEFAULT_REGION AWS_DEFAULT_OUTPUT AWS_PROFILE AWS_CA_BUNDLE", _TEXT),
     **_keys("AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE", _TEXT),
+    "AWS_ENDPOINT_URL_STS": Known(parse_text, flag=False),
     "S3_SKIP_VALIDATION": Known(parse_boolean, "true", storage=True),
     "S3_STORAGE_CLASS": Known(parse_text, "STANDARD", storage=True),
     "S3_ENDPOINT_PORT": Known(parse_text, "443", storage=True),
@@ -197,6 +199,7 @@ _GCS = {
     "GCS_MAX_CHUNK_SIZE": _storage_decimal("52428800"),
     "GCS_MAX_RETRIES": _storage_decimal("16"),
     "GOOGLE_APPLICATION_CREDENTIALS": _SECRET,
+    "STORAGE_EMULATOR_HOST": Known(parse_text, flag=False),
 }
 
 _OTHER_STORAGES = {
@@ -218,6 +221,7 @@ _WALPY = {
     "WALPY_STORAGE_DEADLINE": _duration("5m"),
     "WALPY_CONNECT_TIMEOUT": _duration("10s"),
     "WALPY_READ_TIMEOUT": _duration("60s"),
+    "WALPY_SYSTEM_ID_CHECK": Known(parse_text, "strict"),
 }
 
 KNOWN: dict[str, Known] = {

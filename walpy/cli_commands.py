@@ -1,0 +1,222 @@
+"""The commands that move WAL and backups: their flags, as WAL-G has them; each body is one call.
+
+Bodies are imported when their command runs: help, completion and backup-list need not load a database driver.
+"""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from walpy.archive import open_archive
+from walpy.cli_invocation import Invocation, print_result, progress_for
+from walpy.cli_usage import Command
+from walpy.config import Config, Setting
+
+logger = logging.getLogger(__name__)
+
+TargetStorage = Annotated[
+    str, typer.Option("--target-storage", metavar="NAME", help="Storage to use; this version knows: default.")
+]
+GROUPING = "Accepted; walpy groups files in its own way."
+
+
+def _load(ctx: typer.Context, target_storage: str) -> Config:
+    return ctx.ensure_object(Invocation).load(target_storage)
+
+
+def wal_push(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="WAL_FILEPATH", help="%p of archive_command.", show_default=False)],
+    target_storage: TargetStorage = "",
+) -> None:
+    """Archive a WAL file, and others that are ready beside it."""
+    from walpy.wal.push import wal_push as push
+
+    push(open_archive(_load(ctx, target_storage)), path)
+
+
+def wal_fetch(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="WAL_NAME", help="%f of restore_command.")],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION_FILENAME", help="%p of restore_command.")],
+    target_storage: TargetStorage = "",
+) -> None:
+    """Restore a WAL file, and fetch the next ones ahead.
+
+    Exit code 74: the archive does not have it.
+    """
+    from walpy.wal.fetch import wal_fetch as fetch
+
+    fetch(open_archive(_load(ctx, target_storage)), name, destination)
+
+
+def wal_prefetch(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="WAL_NAME")],
+    location: Annotated[str, typer.Argument(metavar="PREFETCH_LOCATION")],
+    target_storage: TargetStorage = "",
+) -> None:
+    """Fetch the WAL files that follow one; wal-fetch starts it."""
+    from walpy.wal.prefetch import wal_prefetch as prefetch
+
+    prefetch(open_archive(_load(ctx, target_storage)), name, location)
+
+
+def backup_push(
+    ctx: typer.Context,
+    data_directory: Annotated[
+        str, typer.Argument(metavar="DB_DIRECTORY", help="The server's data directory.", show_default=False)
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", "-f", help="Take a full backup, never a delta.")] = False,
+    permanent: Annotated[bool, typer.Option("--permanent", "-p", help="Protect the backup from deletion.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", "-v", help="Verify page checksums.")] = False,
+    store_all_corrupt: Annotated[
+        bool, typer.Option("--store-all-corrupt", "-s", help="Keep all numbers of corrupt blocks, not just ten a file.")
+    ] = False,
+    without_files_metadata: Annotated[
+        bool, typer.Option("--without-files-metadata", help="Keep no list of files.")
+    ] = False,
+    add_user_data: Annotated[
+        str, typer.Option("--add-user-data", metavar="JSON", help="Kept with the backup.", show_default=False)
+    ] = "",
+    delta_from_name: Annotated[
+        str, typer.Option("--delta-from-name", metavar="NAME", help="Base of a delta.", show_default=False)
+    ] = "",
+    delta_from_user_data: Annotated[
+        str, typer.Option("--delta-from-user-data", metavar="JSON", help="Base of a delta.", show_default=False)
+    ] = "",
+    rating_composer: Annotated[bool, typer.Option("--rating-composer", "-r", help=GROUPING)] = False,
+    database_composer: Annotated[bool, typer.Option("--database-composer", "-b", help=GROUPING)] = False,
+    copy_composer: Annotated[bool, typer.Option("--copy-composer", "-c", help=GROUPING)] = False,
+    target_storage: TargetStorage = "",
+) -> None:
+    """Take a base backup of a running server."""
+    from walpy.backup.push import PushOptions
+    from walpy.backup.push import backup_push as push
+
+    config = _with_flags(
+        _load(ctx, target_storage),
+        {
+            "WALG_DELTA_FROM_NAME": ("--delta-from-name", delta_from_name),
+            "WALG_DELTA_FROM_USER_DATA": ("--delta-from-user-data", delta_from_user_data),
+            "WALG_USE_RATING_COMPOSER": ("--rating-composer", rating_composer),
+            "WALG_USE_DATABASE_COMPOSER": ("--database-composer", database_composer),
+            "WALG_USE_COPY_COMPOSER": ("--copy-composer", copy_composer),
+            "WALG_VERIFY_PAGE_CHECKSUMS": ("--verify", verify),
+            "WALG_STORE_ALL_CORRUPT_BLOCKS": ("--store-all-corrupt", store_all_corrupt),
+            "WALG_WITHOUT_FILES_METADATA": ("--without-files-metadata", without_files_metadata),
+            "WALG_SENTINEL_USER_DATA": ("--add-user-data", add_user_data),
+        },
+    )
+    options = PushOptions(
+        permanent=permanent,
+        full=full,
+        verify=config.boolean("WALG_VERIFY_PAGE_CHECKSUMS"),
+        store_all_corrupt=config.boolean("WALG_STORE_ALL_CORRUPT_BLOCKS"),
+        without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
+        user_data=config.text("WALG_SENTINEL_USER_DATA"),
+    )
+    push(config, data_directory, options, progress_for(config))
+
+
+def backup_fetch(
+    ctx: typer.Context,
+    destination: Annotated[
+        str, typer.Argument(metavar="DESTINATION_DIRECTORY", help="Empty or absent; becomes the data directory.")
+    ],
+    name: Annotated[
+        str, typer.Argument(metavar="BACKUP_NAME", help="A name of backup-list, or LATEST.", show_default=False)
+    ] = "",
+    target_user_data: Annotated[
+        str, typer.Option("--target-user-data", metavar="JSON", help="Find the backup by it.", show_default=False)
+    ] = "",
+    mask: Annotated[
+        str, typer.Option("--mask", metavar="PATTERN", help="Restore only files whose path fits.", show_default=False)
+    ] = "",
+    restore_spec: Annotated[
+        str, typer.Option("--restore-spec", metavar="FILE", help="Where tablespaces go (JSON).", show_default=False)
+    ] = "",
+    restore_only: Annotated[
+        str,
+        typer.Option("--restore-only", metavar="DB[/TABLE],...", help="Restore only these.", show_default=False),
+    ] = "",
+    reverse_unpack: Annotated[bool, typer.Option("--reverse-unpack", help="Of a chain, newest first.")] = False,
+    skip_redundant_tars: Annotated[
+        bool, typer.Option("--skip-redundant-tars", help="Skip tars that newer files replace.")
+    ] = False,
+    target_storage: TargetStorage = "",
+) -> None:
+    """Restore a base backup into a directory."""
+    from walpy.backup.catalog import BackupSelector
+    from walpy.backup.fetch import FetchOptions
+    from walpy.backup.fetch import backup_fetch as fetch
+
+    config = _with_flags(
+        _load(ctx, target_storage),
+        {
+            "WALG_FETCH_TARGET_USER_DATA": ("--target-user-data", target_user_data),
+            "WALG_USE_REVERSE_UNPACK": ("--reverse-unpack", reverse_unpack),
+            "WALG_SKIP_REDUNDANT_TARS": ("--skip-redundant-tars", skip_redundant_tars),
+        },
+    )
+    selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
+    options = FetchOptions(
+        mask=mask,
+        restore_spec=restore_spec,
+        reverse_unpack=config.boolean("WALG_USE_REVERSE_UNPACK"),
+        skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
+        restore_only=restore_only,
+    )
+    summary = fetch(config, destination, selector, options, progress_for(config))
+    for line in summary.next_steps:
+        logger.info("%s", line)
+
+
+def backup_list(
+    ctx: typer.Context,
+    detail: Annotated[bool, typer.Option("--detail", help="Show what metadata.json tells as well.")] = False,
+    pretty: Annotated[bool, typer.Option("--pretty", help="Draw a table, or indent JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    target_storage: TargetStorage = "",
+) -> None:
+    """List the backups, oldest first."""
+    from walpy.backup.listing import backup_list as listing
+
+    archive = open_archive(_load(ctx, target_storage))
+    print_result(listing(archive, detail=detail, pretty=pretty, json=json))
+
+
+def wal_admit(
+    ctx: typer.Context,
+    system_identifier: Annotated[int, typer.Argument(metavar="SYSTEM_IDENTIFIER", help="As pg_controldata shows it.")],
+) -> None:
+    """Let a further cluster push WAL here.
+
+    For a cluster after pg_upgrade: it has a new system identifier, and the archive is bound to the old one.
+    """
+    from walpy.wal.identity import admit
+
+    admit(open_archive(_load(ctx, "")), system_identifier)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the five main commands, the first of the help."""
+    app.command("wal-push", cls=Command)(wal_push)
+    app.command("wal-fetch", cls=Command)(wal_fetch)
+    app.command("backup-push", cls=Command)(backup_push)
+    app.command("backup-fetch", cls=Command)(backup_fetch)
+    app.command("backup-list", cls=Command)(backup_list)
+
+
+def register_rest(app: typer.Typer) -> None:
+    """Add the other commands."""
+    app.command("wal-admit", cls=Command)(wal_admit)
+    app.command("wal-prefetch", cls=Command, hidden=True)(wal_prefetch)
+
+
+def _with_flags(config: Config, flags: dict[str, tuple[str, str | bool]]) -> Config:
+    """Settings replaced by the flags that were given: key → flag's name and value (False and empty: not given)."""
+    return config.with_settings(
+        {key: Setting("true" if value is True else str(value), flag) for key, (flag, value) in flags.items() if value}
+    )

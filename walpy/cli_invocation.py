@@ -1,0 +1,57 @@
+"""One run of the command line: where its settings come from, and where its result and progress go."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from signal import SIGPIPE
+from typing import TYPE_CHECKING
+
+from walpy.config import Config, load_config
+from walpy.errors import ConfigError, Interrupted
+from walpy.logs import configure_logging
+from walpy.progress_bar import log_progress, terminal_progress
+
+if TYPE_CHECKING:
+    from walpy.progress import Progress
+
+DEFAULT_STORAGE = "default"  # WAL-G's name of the primary storage
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What the command line and the process give: setting flags, environment, path of --config."""
+
+    flags: Mapping[str, str]
+    environ: Mapping[str, str]
+    config_path: str
+
+    def load(self, target_storage: str = "") -> Config:
+        """Read the settings and start logging as they say. Raises ConfigError.
+
+        target_storage: value of --target-storage; the setting counts when it is empty.
+        """
+        config = load_config(self.flags, self.environ, self.config_path)
+        configure_logging(config)
+        target = target_storage or config.text("WALG_TARGET_STORAGE")
+        if target not in ("", DEFAULT_STORAGE):
+            raise ConfigError(f'unknown storage "{target}"', "This version of walpy knows the primary one: default.")
+        return config
+
+
+def progress_for(config: Config) -> "Progress":
+    """A line on the terminal when log lines go to one, else a log line now and then."""
+    if config.text("WALG_LOG_DESTINATION") == "stderr" and sys.stderr is not None and sys.stderr.isatty():
+        return terminal_progress(sys.stderr)
+    return log_progress()
+
+
+def print_result(text: str) -> None:
+    """Write a command's result to stdout, now. Raises Interrupted when the reader has gone (`walpy ... | head -1`)."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What stays in the buffer must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Interrupted("the reader of the output has gone", "", SIGPIPE) from None
