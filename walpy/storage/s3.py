@@ -1,0 +1,169 @@
+"""Amazon S3 and its look-alikes as a Storage.
+
+Every request is made by s3_client.Bucket.call: repeated under the storage deadline, its errors translated. Memory of a
+put: see s3_upload. Settings and the permissions that are needed: docs/s3.md.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from walpy.errors import ObjectMissing, StorageUnavailable
+from walpy.storage.base import Chunk, Folder, StoredObject, check_name
+from walpy.storage.retry import RetryPolicy
+from walpy.storage.s3_client import connect
+from walpy.storage.s3_delete import Deleter
+from walpy.storage.s3_errors import code_of, status_of
+from walpy.storage.s3_list import common_prefix, object_pages, stored_objects, upload_pages, whole_seconds
+from walpy.storage.s3_read import S3Reader, explain_missing, open_object
+from walpy.storage.s3_settings import S3Settings, read_settings
+from walpy.storage.s3_upload import Uploader
+
+if TYPE_CHECKING:
+    from walpy.config import Config
+    from walpy.storage.s3_client import Bucket
+
+# stat_many reads so many pages of a listing (1,000 keys each) before it asks for the remaining names one by one.
+MOST_LOOKUP_PAGES = 3
+UNEXPLAINED = (400, 403, 404)  # statuses of a HEAD that only the body of a GET can explain
+
+
+def from_config(config: "Config") -> "S3Storage":
+    """The S3 storage of a configuration.
+
+    Raises ConfigError for wrong settings; AccessDenied or another StorageError when the bucket's region must be asked
+    for and cannot be, or when S3_SKIP_VALIDATION=false and the bucket cannot be listed.
+    """
+    settings = read_settings(config)
+    storage = S3Storage(connect(settings, RetryPolicy.from_config(config)), settings)
+    if settings.validate:
+        storage.validate()
+    return storage
+
+
+class S3Storage:
+    """A folder of a bucket; see base.Storage. Safe to use from several threads."""
+
+    def __init__(self, bucket: "Bucket", settings: S3Settings) -> None:
+        self._bucket = bucket
+        self._client: Any = bucket.client
+        self._settings = settings
+        self._read_parameters = settings.writing.key_parameters()
+        self._uploader = Uploader(bucket, settings.writing)
+        self._deleter = Deleter(bucket, settings.delete_batch, settings.versioned)
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/folder`."""
+        return self._bucket.url(self._settings.root)
+
+    def validate(self) -> None:
+        """List one key, as WAL-G does with S3_SKIP_VALIDATION=false. Raises what that raises."""
+        root = self._bucket.root
+        self._bucket.call(
+            "list", root, lambda: self._client.list_objects(Bucket=self._bucket.name, Prefix=root, MaxKeys=1)
+        )
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
+        """Store an object; see base.Storage.put."""
+        check_name(name)
+        return self._uploader.put(self._bucket.key(name), chunks, create_only=create_only)
+
+    def open(self, name: str, *, offset: int = 0, size: int | None = None) -> S3Reader:
+        """Open an object for reading; see base.Storage.open."""
+        check_name(name)
+        return open_object(self._bucket, self._bucket.key(name), self._read_parameters, offset, size)
+
+    def stat(self, name: str) -> StoredObject:
+        """Look up one object; see base.Storage.stat."""
+        check_name(name)
+        key = self._bucket.key(name)
+        answer = self._bucket.call("look up", key, lambda: self._head(key))
+        return StoredObject(name, int(answer["ContentLength"]), whole_seconds(answer["LastModified"]))
+
+    def _head(self, key: str) -> Any:
+        try:
+            return self._client.head_object(Bucket=self._bucket.name, Key=key, **self._read_parameters)
+        except ClientError as error:
+            if status_of(error) not in UNEXPLAINED:
+                raise
+            explain_missing(self._bucket, key, self._read_parameters)
+            raise StorageUnavailable(
+                f"cannot look up {self._bucket.url(key)!r}: the server contradicts itself ({code_of(error)})"
+            ) from error
+
+    def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
+        """Look up several objects by one listing; see base.Storage.stat_many."""
+        for name in names:
+            check_name(name)
+        if not names:
+            return []
+        found = self._look_up({self._bucket.key(name) for name in names})
+        return [found[name] for name in names if name in found]
+
+    def _look_up(self, keys: set[str]) -> dict[str, StoredObject]:
+        wanted = sorted(keys)
+        found: dict[str, StoredObject] = {}
+        pages = object_pages(self._bucket, common_prefix(wanted), v1=self._settings.list_v1)
+        for count, page in enumerate(pages, 1):
+            found.update((item.name, item) for item in stored_objects(self._bucket, page))
+            reached = max((item["Key"] for item in page.get("Contents", ())), default="")
+            if not page.get("IsTruncated") or reached >= wanted[-1]:
+                break
+            if count == MOST_LOOKUP_PAGES:
+                self._look_up_singly([key for key in wanted if key > reached], found)
+                break
+        return found
+
+    def _look_up_singly(self, keys: list[str], found: dict[str, StoredObject]) -> None:
+        for key in keys:
+            name = key[len(self._bucket.root) :]
+            try:
+                found[name] = self.stat(name)
+            except ObjectMissing:
+                continue
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        """Every object below a folder; see base.Storage.list."""
+        prefix = self._bucket.folder_key(folder)
+        for page in object_pages(self._bucket, prefix, v1=self._settings.list_v1):
+            yield from stored_objects(self._bucket, page)
+
+    def list_folder(self, folder: str = "") -> Folder:
+        """Direct children of a folder; see base.Storage.list_folder."""
+        prefix = self._bucket.folder_key(folder)
+        objects: list[StoredObject] = []
+        folders: list[str] = []
+        for page in object_pages(self._bucket, prefix, delimiter="/", v1=self._settings.list_v1):
+            objects.extend(stored_objects(self._bucket, page))
+            folders.extend(item["Prefix"][len(self._bucket.root) : -1] for item in page.get("CommonPrefixes", ()))
+        return Folder(tuple(objects), tuple(sorted(folders)))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects, with all versions in a versioned bucket; see base.Storage.delete."""
+        self._deleter.delete(names)
+
+    def discard_unfinished(self, folder: str) -> int:
+        """Abort the multipart uploads below a folder; see base.Storage.discard_unfinished."""
+        count = 0
+        for page in upload_pages(self._bucket, self._bucket.folder_key(folder)):
+            for upload in page.get("Uploads", ()):
+                self._abort(upload["Key"], upload["UploadId"])
+                count += 1
+        return count
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        def request() -> None:
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket.name, Key=key, UploadId=upload_id)
+            except ClientError as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
+
+        self._bucket.call("abort the upload of", key, request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._uploader.close()
+        self._client.close()

@@ -1,0 +1,112 @@
+"""Storing one object: a PutObject when it fits into one part, a multipart upload otherwise.
+
+Memory: part size x parts in flight for each put (20 MiB x 4 by default), of which only what is filled is touched; the
+storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, see s3_parts.part_size.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from walpy.storage.base import Chunk
+from walpy.storage.s3_client import content_md5
+from walpy.storage.s3_commit import TOKEN, Commit, Preconditions
+from walpy.storage.s3_multipart import MultipartUpload
+from walpy.storage.s3_parts import Part, PartBuffers, body_of, cut
+
+if TYPE_CHECKING:
+    import mmap
+
+    from walpy.storage.s3_client import Bucket
+    from walpy.storage.s3_settings import Writing
+
+T = TypeVar("T")
+
+
+class Uploader:
+    """Stores objects in one bucket; remembers what its server cannot do. Safe for threads."""
+
+    def __init__(self, bucket: "Bucket", writing: "Writing") -> None:
+        self._bucket = bucket
+        self._writing = writing
+        self._buffers = PartBuffers(writing.part_size, writing.parts_in_flight)
+        self._sends_md5 = writing.retention_seconds is not None  # S3 insists on it with object lock
+        self._preconditions = Preconditions()
+
+    def put(self, key: str, chunks: Iterable[Chunk], *, create_only: bool) -> int:
+        """Store an object; return its size. Raises ObjectExists when create_only and the key is taken."""
+        slots = threading.Semaphore(self._writing.parts_in_flight)
+
+        def take(size: int) -> "mmap.mmap":
+            slots.acquire()
+            return self._buffers.take(size)
+
+        def give_back(buffer: "mmap.mmap") -> None:
+            self._buffers.give_back(buffer)
+            slots.release()
+
+        commit = Commit(
+            self._bucket,
+            key,
+            create_only=create_only,
+            preconditions=self._preconditions,
+            key_parameters=self._writing.key_parameters(),
+        )
+        parts = cut(chunks, self._writing.part_size, take, give_back)
+        first, is_last = next(parts)
+        if is_last:
+            try:
+                self._put_whole(key, first, commit, create_only)
+            finally:
+                give_back(first.buffer)
+            return first.size
+        with MultipartUpload(self._bucket, key, self._writing, commit, self.send, give_back) as upload:
+            upload.store(first)
+            for part, _ in parts:
+                upload.store(part)
+            return upload.complete()
+
+    def send(self, part: Part, request: Callable[[dict[str, str]], T]) -> T:
+        """Result of request, which sends a part and takes the parameters of its checksum.
+
+        Content-MD5 is sent when the server asks for it, as it does for a bucket with a default retention.
+        """
+        checksum = self._checksum(part)
+        try:
+            return request(checksum)
+        except ClientError as error:
+            if checksum or "Content-MD5" not in str(error):
+                raise
+        self._sends_md5 = True
+        return request(self._checksum(part))
+
+    def close(self) -> None:
+        """Forget the buffers."""
+        self._buffers.close()
+
+    def _checksum(self, part: Part) -> dict[str, str]:
+        return {"ContentMD5": content_md5(memoryview(part.buffer)[: part.size])} if self._sends_md5 else {}
+
+    def _put_whole(self, key: str, part: Part, commit: Commit, create_only: bool) -> None:
+        client: Any = self._bucket.client
+        cancel = threading.Event()  # never set: nobody else works on this object
+        parameters = self._writing.object_parameters()
+        if create_only:
+            parameters["Metadata"] = {TOKEN: commit.token}
+
+        def request(precondition: dict[str, str]) -> None:
+            self.send(
+                part,
+                lambda checksum: client.put_object(
+                    Bucket=self._bucket.name,
+                    Key=key,
+                    Body=body_of(part, cancel),
+                    **checksum,
+                    **precondition,
+                    **parameters,
+                ),
+            )
+
+        self._bucket.call("put", key, lambda: commit.attempt(request))
