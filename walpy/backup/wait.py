@@ -1,0 +1,96 @@
+"""Waits until the archive holds the WAL that a backup needs: without it no restore reaches a consistent state."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from walpy.errors import BackupError
+from walpy.wal.segment import format_lsn, segment_before_lsn, segment_name, segment_of_lsn
+
+if TYPE_CHECKING:
+    from walpy.archive import Archive
+    from walpy.config import Config
+
+TIMEOUT_KEY = "WALPY_WAL_WAIT_TIMEOUT"
+DEFAULT_TIMEOUT = 3600.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks
+REMINDER = 60.0  # seconds between two log lines
+
+logger = logging.getLogger(__name__)
+
+
+def wait_timeout(config: "Config") -> float:
+    """Seconds to wait without progress; 0: do not wait. Raises ConfigError."""
+    if not config.is_set(TIMEOUT_KEY):
+        return DEFAULT_TIMEOUT
+    seconds = config.seconds(TIMEOUT_KEY)
+    if seconds < 0:
+        raise config.invalid(TIMEOUT_KEY, "must not be negative")
+    return seconds
+
+
+def required_segments(timeline: int, start_lsn: int, stop_lsn: int, segment_size: int) -> list[str]:
+    """Names of the segments that recovery of a backup reads: from the one of the start to that of the stop position.
+
+    The stop position is the end of a record, so that its segment is the one of the byte before it.
+    Source: PostgreSQL, src/backend/access/transam/xlog.c, do_pg_backup_stop.
+    """
+    if stop_lsn <= start_lsn:
+        raise BackupError(f"backup stops at {format_lsn(stop_lsn)}, not after its start at {format_lsn(start_lsn)}")
+    numbers = range(segment_of_lsn(start_lsn, segment_size), segment_before_lsn(stop_lsn, segment_size) + 1)
+    return [segment_name(timeline, number, segment_size) for number in numbers]
+
+
+def missing_segments(archive: "Archive", names: Sequence[str]) -> list[str]:
+    """Those of the segments that the archive does not hold, in order; one request for many where it can list."""
+    missing: list[str] = []
+    for _, log in groupby(names, key=lambda name: name[:16]):  # so that what is listed has a long common prefix
+        candidates = {name: archive.wal_candidates(name) for name in log}
+        asked = [candidate for group in candidates.values() for candidate in group]
+        found = {item.name for item in archive.storage.stat_many(asked)}
+        missing += [name for name, group in candidates.items() if found.isdisjoint(group)]
+    return missing
+
+
+def wait_for_segments(
+    archive: "Archive",
+    names: Sequence[str],
+    timeout: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Return when the archive holds all segments. Raises BackupError after timeout seconds without a further one."""
+    pauses = _pauses()
+    missing = missing_segments(archive, names)
+    progress = reminded = clock()
+    if missing:
+        logger.info("Waiting for WAL to be archived: %s", _named(missing))
+    while missing:
+        if clock() - progress >= timeout:
+            raise BackupError(
+                f"no further WAL segment was archived for {timeout:g} s; the backup needs {_named(missing)}",
+                "See the server's log for why archive_command fails. "
+                f"If WAL is archived elsewhere, set {TIMEOUT_KEY}=0: the backup is then restorable with that WAL only.",
+            )
+        sleep(min(next(pauses), timeout))
+        still_missing = missing_segments(archive, missing)
+        if len(still_missing) < len(missing):
+            progress, pauses = clock(), _pauses()
+        missing = still_missing
+        if missing and clock() - reminded >= REMINDER:
+            reminded = clock()
+            logger.info("Still waiting for WAL to be archived: %s", _named(missing))
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _named(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} segments from {names[0]} to {names[-1]}"
