@@ -1,0 +1,132 @@
+"""Cuts the members of one tar into pieces that several threads read and compress on their own.
+
+A piece is a list of items that fill one buffer: tar headers and padding as bytes, whole small files, and spans of
+larger ones. Spans begin and end at whole pages of their file, so that pages can be verified piece by piece.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from walpy.backup import tar
+from walpy.backup.members import Entry, tar_member
+
+WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
+
+
+class OpenFile:
+    """A large file while its spans are read, by any threads; closed when the last one is done."""
+
+    def __init__(self, entry: Entry, descriptor: int) -> None:
+        self.entry = entry
+        self.descriptor = descriptor
+        self._lock = threading.Lock()
+        self._users = 1
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still uses it."""
+        return self._users > 0
+
+    def hold(self) -> None:
+        """One more user."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """One user less; the last one closes the file."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                os.close(self.descriptor)
+
+    def close(self) -> None:
+        """Close it for all users, after a failure."""
+        with self._lock:
+            if self._users > 0:
+                self._users = 0
+                os.close(self.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """A small file with its header; left out as a whole when it cannot be opened because it is gone."""
+
+    entry: Entry
+    header: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some bytes of a large file; whoever reads them releases the file."""
+
+    file: OpenFile
+    offset: int
+    length: int
+
+
+Item = bytes | WholeFile | Span
+Opener = Callable[[Entry], OpenFile | None]  # None: the file is gone
+
+
+def cut(entries: Iterable[Entry], open_file: Opener, *, piece_size: int, page_size: int) -> Iterator[list[Item]]:
+    """Divide a tar with these members, in their order, into pieces of at most piece_size bytes.
+
+    piece_size: at least WHOLE_FILE and two pages. open_file opens a large file when its turn comes.
+    """
+    piece = _Piece(piece_size)
+    for entry in entries:
+        header = tar.header(tar_member(entry))
+        if not entry.is_file:
+            yield from piece.add(header, len(header))
+        elif entry.size <= WHOLE_FILE:
+            size = len(header) + entry.size + tar.padding(entry.size)
+            yield from piece.add(WholeFile(entry, header), size)
+        else:
+            file = open_file(entry)
+            if file is not None:
+                yield from _cut_file(piece, file, header, page_size)
+    yield from piece.add(tar.END, len(tar.END))
+    yield piece.items
+
+
+def _cut_file(piece: "_Piece", file: OpenFile, header: bytes, page_size: int) -> Iterator[list[Item]]:
+    try:
+        yield from piece.add(header, len(header))
+        offset, size = 0, file.entry.size
+        while offset < size:
+            if piece.room < page_size:
+                yield piece.take()
+            length = min(piece.room // page_size * page_size, size - offset)
+            file.hold()
+            piece.append(Span(file, offset, length), length)
+            offset += length
+        padding = tar.padding(size)
+        yield from piece.add(bytes(padding), padding)
+    finally:
+        file.release()
+
+
+class _Piece:
+    """The piece that is being filled."""
+
+    def __init__(self, capacity: int) -> None:
+        self.items: list[Item] = []
+        self.room = capacity
+        self._capacity = capacity
+
+    def add(self, item: Item, size: int) -> Iterator[list[Item]]:
+        """Append an item, after giving out the piece when the item does not fit."""
+        if size > self.room:
+            yield self.take()
+        self.append(item, size)
+
+    def append(self, item: Item, size: int) -> None:
+        self.items.append(item)
+        self.room -= size
+
+    def take(self) -> list[Item]:
+        """Give out what is there, and begin anew."""
+        items, self.items, self.room = self.items, [], self._capacity
+        return items
