@@ -1,0 +1,62 @@
+"""Signals: SIGTERM, SIGINT and SIGHUP end every command within two seconds, whatever a call hangs in."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from walpy.errors import Interrupted
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GRACE_SECONDS = 1.5  # for clean-up in the main thread, before a watcher ends the process
+
+# Temporary files to remove when the process ends before whoever made them could.
+unfinished_files: set[str] = set()
+
+_first: list[int] = []  # number of the first signal; later ones must not disturb the clean-up that it started
+
+
+def catch(exit_code: Callable[[int], int]) -> None:
+    """Make the first of SIGNALS raise Interrupted in the main thread. Call once, in the main thread.
+
+    When the process still runs GRACE_SECONDS later, because the main thread hangs in a call or some library took the
+    exception for an error to retry, a watcher thread removes unfinished_files and ends it with exit_code(number).
+    A signal that the parent told us to ignore (nohup) stays ignored.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+    threading.Thread(target=_watch, args=(reader, exit_code), name="signals", daemon=True).start()
+
+
+def remove_unfinished_files() -> None:
+    """Remove what unfinished_files names."""
+    while unfinished_files:
+        with contextlib.suppress(OSError):  # the process is ending: the file's next writer takes it over
+            os.unlink(unfinished_files.pop())
+
+
+def die_by(number: int) -> None:
+    """End this process as if it had never caught the signal. Call in the main thread."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    if not _first:
+        _first.append(number)
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}", "", number)
+
+
+def _watch(reader: int, exit_code: Callable[[int], int]) -> None:
+    number = 0
+    while number not in SIGNALS:  # the pipe hears of every signal that Python handles
+        number = os.read(reader, 1)[0]
+    threading.Event().wait(GRACE_SECONDS)
+    remove_unfinished_files()
+    os._exit(exit_code(number))

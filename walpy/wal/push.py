@@ -1,0 +1,156 @@
+"""wal-push: archives one WAL file and, in threads, further ones that PostgreSQL will ask for next.
+
+A file is acknowledged only when its content fits its name and its cluster, and the archive holds exactly that content,
+durably. Memory: one READ_SIZE buffer, the codec's state and what the storage's put holds, for each upload under way.
+"""
+
+import logging
+import os
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from walpy import layout
+from walpy.errors import InvalidWal, ObjectExists, WalConflict
+from walpy.wal.ahead import UploadAhead
+from walpy.wal.identity import archive_url, check_identity, is_check_strict
+from walpy.wal.local import Fingerprint, SourceFile, find_wal_directory, state_directory
+from walpy.wal.metadata import WalMetadata, metadata_level
+from walpy.wal.segment import WalKind, configured_segment_size, wal_kind
+from walpy.wal.status import Markers
+from walpy.wal.validate import find_fault, is_newer_magic
+
+if TYPE_CHECKING:
+    from walpy.archive import Archive
+    from walpy.config import Config
+
+logger = logging.getLogger(__name__)
+
+
+class Overwrite(Enum):
+    """What happens when the archive holds a file of that name already."""
+
+    CREATE_ONLY = "the storage refuses a second object of that name; equal content succeeds"
+    LOOK_UP = "as CREATE_ONLY, and objects of other codecs are looked for first"
+    REPLACE = "the object is replaced without a look"
+
+
+def finish_marked(config: "Config", path: str) -> bool:
+    """Acknowledge a file that an earlier run archived ahead; False when that is not proven or metadata is due.
+
+    Asks no storage, so that it can run before one is opened. Raises ConfigError.
+    """
+    if metadata_level(config) != "NOMETADATA":
+        return False
+    markers = Markers(state_directory(path, config), archive_url(config))
+    if not markers.holds(path):
+        return False
+    logger.info("Files will be uploaded to storage: default")
+    markers.remove(os.path.basename(path))
+    return True
+
+
+def wal_push(archive: "Archive", path: str) -> None:
+    """Archive the WAL file at path (relative or absolute); returns when it is durable, and uploads ahead have ended.
+
+    Raises InvalidWal for a file that must not be archived, WalConflict when the archive holds other content under its
+    name, ConfigError, StorageError.
+    """
+    logger.info("Files will be uploaded to storage: default")
+    push = WalPush(archive, path)
+    name = os.path.basename(path)
+    if push.markers.holds(path):
+        push.metadata.store(path)
+        push.markers.remove(name)
+        return
+    with SourceFile(path) as source:
+        push.check(source)
+        ahead = UploadAhead(push, path, push.segment_size)
+        push.claim()
+        with ahead:
+            push.upload(source)
+            push.metadata.store(path)
+    push.markers.remove(name)
+
+
+class WalPush:
+    """Archives files of the directory that holds path, by the settings of the archive's config. Safe for threads."""
+
+    def __init__(self, archive: "Archive", path: str) -> None:
+        config = archive.config
+        self.config = config
+        self._archive = archive
+        self._overwrite = _overwrite(config)
+        is_check_strict(config)  # wrong settings fail the command before it stores anything
+        state = state_directory(path, config)
+        self.metadata = WalMetadata(archive, metadata_level(config), state)
+        self.markers = Markers(state, archive_url(config))
+        self._directory = find_wal_directory(path, config.text("PGDATA"))
+        self._cluster = self._directory.cluster() if self._directory else None
+        self._state = state
+
+    @property
+    def segment_size(self) -> int:
+        """Bytes of a segment: pg_control's, else the configured ones."""
+        return self._cluster.segment_size if self._cluster else configured_segment_size(self.config)
+
+    def archive_file(self, path: str) -> Fingerprint:
+        """Check and upload one file; the fingerprint it had. Raises as wal_push."""
+        with SourceFile(path) as source:
+            self.check(source)
+            self.upload(source)
+            return source.fingerprint
+
+    def check(self, source: SourceFile) -> None:
+        """Raise InvalidWal when the file lies in a data directory and is not what its name says; elsewhere warn."""
+        name = os.path.basename(source.path)
+        head = source.head()
+        fault = find_fault(name, head, source.size, self._cluster)
+        if fault and self._directory:
+            raise InvalidWal(
+                f"WAL file '{source.path}' is not archived: {fault}",
+                "It stays where it is; PostgreSQL asks again. Look for a damaged disk, or a file put there by hand.",
+            )
+        if fault:
+            logger.warning("WAL file '%s' is archived as it is: %s", source.path, fault)
+        elif wal_kind(name) is WalKind.SEGMENT and is_newer_magic(head):
+            logger.warning("WAL file '%s' was written by a PostgreSQL that this walpy does not know", source.path)
+
+    def claim(self) -> None:
+        """Make sure that the archive belongs to this cluster; call before the first upload. Raises InvalidWal."""
+        if self._cluster:
+            check_identity(self._archive, self._cluster.system_identifier, self._state)
+
+    def upload(self, source: SourceFile) -> None:
+        """Store a checked file. Raises WalConflict, StorageError."""
+        name = os.path.basename(source.path)
+        overwrite = Overwrite.LOOK_UP if name.endswith(".history") else self._overwrite
+        if overwrite is Overwrite.LOOK_UP:
+            found = self._archive.find_wal(name)
+            if found is not None:
+                self._accept_equal(source, found)
+                return
+        try:
+            stored = self._archive.put_wal(name, source.chunks(), create_only=overwrite is not Overwrite.REPLACE)
+        except ObjectExists:
+            self._accept_equal(source, layout.wal_object(name, self._archive.codec.extension))
+            return
+        logger.info("FILE PATH: %s", stored.name.removeprefix(f"{layout.WAL_FOLDER}/"))
+
+    def _accept_equal(self, source: SourceFile, name: str) -> None:
+        base = os.path.basename(source.path)
+        extension = name.removeprefix(f"{layout.WAL_FOLDER}/{base}").lstrip(".")
+        with self._archive.open_object(name, extension) as chunks:
+            is_equal = source.equals(chunks)
+        if not is_equal:
+            raise WalConflict(
+                f"WAL file '{source.path}' already archived, contents differ, unable to overwrite",
+                f"Two clusters may share this prefix. The archived object is {name} in {self._archive.storage.url}.",
+            )
+        logger.info("WAL file '%s' already archived with equal content, skipping", source.path)
+
+
+def _overwrite(config: "Config") -> Overwrite:
+    key = "WALG_PREVENT_WAL_OVERWRITE"
+    if not config.is_set(key):
+        return Overwrite.CREATE_ONLY
+    return Overwrite.LOOK_UP if config.boolean(key) else Overwrite.REPLACE
