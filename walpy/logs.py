@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from walpy.errors import ConfigError, Interrupted, WalpyError, describe
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from io import TextIOWrapper
 
     from walpy.config import Config
 
@@ -45,7 +45,7 @@ class LineFormatter(logging.Formatter):
 
 def start_logging() -> None:
     """Log to stderr at level NORMAL: for what is said before the configuration is known."""
-    _install(_stderr(), logging.INFO)
+    _install(_to_stderr(), logging.INFO)
 
 
 def configure_logging(config: "Config") -> None:
@@ -57,7 +57,7 @@ def configure_logging(config: "Config") -> None:
     level = config.text("WALG_LOG_LEVEL")
     if level not in LEVELS:
         raise config.invalid("WALG_LOG_LEVEL", f"expected one of {', '.join(LEVELS)}")
-    _install(_open_destination(config), LEVELS[level])
+    _install(_handler(config), LEVELS[level])
 
 
 def log_failure(error: BaseException) -> None:
@@ -89,13 +89,23 @@ def exit_now(code: int) -> None:
     os._exit(code)
 
 
-def _open_destination(config: "Config") -> "TextIO":
+class _LogFile(logging.FileHandler):
+    """Appends to a file, which is made with mode 0644 less umask, as by WAL-G."""
+
+    def _open(self) -> "TextIOWrapper":
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_open_0644)
+
+
+def _open_0644(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o644)
+
+
+def _handler(config: "Config") -> logging.Handler:
     path = config.text("WALG_LOG_DESTINATION")
     if path == "stderr":
-        return _stderr()
+        return _to_stderr()
     try:
-        # Line buffered, so that lines of several processes do not mix.
-        return open(path, "a", buffering=1, encoding="utf-8", errors="backslashreplace", opener=_open_0644)
+        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(
             f"cannot open log file {path!r} ({config.origin('WALG_LOG_DESTINATION')}): {error.strerror}",
@@ -103,23 +113,21 @@ def _open_destination(config: "Config") -> "TextIO":
         ) from None
 
 
-def _stderr() -> "TextIO":
-    """sys.stderr, or a bin when the descriptor was closed before we started."""
-    return sys.stderr if sys.stderr is not None else open(os.devnull, "w", encoding="utf-8")
+def _to_stderr() -> logging.Handler:
+    """To sys.stderr, or to nowhere when the descriptor was closed before we started."""
+    return logging.StreamHandler(sys.stderr) if sys.stderr is not None else logging.NullHandler()
 
 
-def _open_0644(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o644)
-
-
-def _install(stream: "TextIO", level: int) -> None:
+def _install(handler: logging.Handler, level: int) -> None:
     development = level == logging.DEBUG
-    handler = logging.StreamHandler(stream)
+    stream = getattr(handler, "stream", None)
+    prefix = ERASE_LINE if stream is not None and stream.isatty() else ""
     handler.set_name(HANDLER_NAME)
-    handler.setFormatter(LineFormatter(tracebacks=development, prefix=ERASE_LINE if stream.isatty() else ""))
+    handler.setFormatter(LineFormatter(tracebacks=development, prefix=prefix))
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == HANDLER_NAME]:
         root.removeHandler(old)
+        old.close()  # a log file; never stderr
     root.addHandler(handler)
     root.setLevel(logging.WARNING if development else logging.ERROR)
     logging.getLogger("walpy").setLevel(level)

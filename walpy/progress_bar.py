@@ -127,12 +127,13 @@ def _amount(count: int, total: int | None) -> str:
 
 
 def size_text(size: float) -> str:
-    """Bytes for people, in powers of 1024 and three digits: `0 B`, `1.25 MiB`, `310 MiB`."""
+    """Bytes for people, in powers of 1024 and three digits: `0 B`, `1.25 MiB`, `20.0 MiB`, `310 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1000 or unit == "TiB":
+        if size < 999.5 or unit == "TiB":
             break
         size /= 1024
-    return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+    decimals = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{decimals}f} {unit}"
 
 
 def clock_text(seconds: float) -> str:
