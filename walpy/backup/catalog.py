@@ -177,9 +177,10 @@ def _metadata_or_none(archive: Archive, backup: str) -> BackupMetadata | None:
 
 
 def read_files_metadata(archive: Archive, backup: str, sentinel: Sentinel) -> FilesMetadata:
-    """Read a backup's list of files; an empty one when it was taken without (then every member counts as wanted).
+    """Read a backup's list of files; an empty one when there is none: then every member of its tars is wanted.
 
-    Raises ObjectMissing when the list should be there, DataCorrupt when it is damaged.
+    A list that should be there and is not is a warning only, as in WAL-G: the tars of a full backup hold all that is
+    needed. Raises DataCorrupt for a damaged one.
     """
     embedded = sentinel.embedded_files()
     if embedded is not None:
@@ -187,7 +188,11 @@ def read_files_metadata(archive: Archive, backup: str, sentinel: Sentinel) -> Fi
     if sentinel.files_metadata_disabled or is_wale(backup):
         return FilesMetadata()
     name = layout.files_metadata(backup)
-    return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+    try:
+        return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+    except ObjectMissing as error:
+        logger.warning("%s; going on without the list of files", error)
+        return FilesMetadata()
 
 
 def require_full(backup: str, sentinel: Sentinel) -> None:

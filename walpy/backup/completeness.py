@@ -57,7 +57,7 @@ def check_complete(
 ) -> None:
     """Raise BackupError, naming files, when something of the backup did not arrive.
 
-    Without a list of files, the sum of their sizes must reach what the sentinel says, where that says it.
+    The list of files has no sizes; their sum must reach what the sentinel says, where that counts file data alone.
     """
     missing: set[str] = set()
     if plan.wanted is None:
@@ -68,12 +68,12 @@ def check_complete(
         missing.update(name for name in wanted if name not in arrived)
     if missing:
         raise BackupError(f"restore of {backup} is incomplete, {len(missing)} files are missing: {_some(missing)}")
-    if sentinel.files_metadata_disabled and sentinel.data_catalog_size and plan.wanted is None:
+    if sentinel.data_catalog_size and plan.wanted is None:
         _check_size(backup, sentinel, restored)
 
 
 def _check_size(backup: str, sentinel: Sentinel, restored: Restored) -> None:
-    """Raise BackupError when less came than the backup was made of; only local backups count file data alone."""
+    """Raise BackupError when less came than the backup was made of (more is fine: parts copied from an older one)."""
     promised = sentinel.uncompressed_size - _CONTROL_FILE_SIZE  # pg_control is not restored yet
     if restored.size < promised:
         raise BackupError(

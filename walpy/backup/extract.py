@@ -19,12 +19,13 @@ from typing import Final
 
 from walpy.archive import Archive, open_archive
 from walpy.backup.durability import WRITEBACK_SIZE, start_writing
-from walpy.backup.rate_limit import RateLimit
 from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, WalpyError
+from walpy.storage.limit import RateLimiter, SharedMoment, limited
 
 CONTROL_FILE: Final = "global/pg_control"
+NETWORK_LIMIT: Final = "WALG_NETWORK_RATE_LIMIT"
 _LONGEST_PAUSE: Final = 60.0  # seconds between two tries of a part
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
@@ -36,7 +37,7 @@ class ExtractPlan:
     """What is the same for all parts of one restore; names are relative to the destination, without a slash in front.
 
     wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
-    tablespaces. control_file: where pg_control goes, empty to leave it out. bytes_per_second: 0 for no limit.
+    tablespaces. control_file: where pg_control goes, empty to leave it out.
     """
 
     destination: str
@@ -45,7 +46,6 @@ class ExtractPlan:
     left_out: frozenset[str] = frozenset()
     control_file: str = ""
     retries: int = 0
-    bytes_per_second: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,16 @@ class PartResult:
 class _Worker:
     archive: Archive
     plan: ExtractPlan
-    rate_limit: RateLimit
 
 
-_worker: list[_Worker] = []  # of this process; set by start_worker
+_workers: list[_Worker] = []  # one at most: this process's
 
 
-def start_worker(config: Config, plan: ExtractPlan) -> None:
-    """Initializer of a worker process."""
-    _worker[:] = [_Worker(open_archive(config), plan, RateLimit(plan.bytes_per_second))]
+def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None = None) -> None:
+    """Initializer of a worker process: opens its archive. network: the rate limit's state, shared by all."""
+    archive = open_archive(config)
+    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, network))
+    _workers[:] = [_Worker(archive, plan)]
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
@@ -98,18 +99,19 @@ def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
 
     Raises DataCorrupt naming the object, BackupError for what the file system refuses, StorageError.
     """
-    return _extract_with_retries(_worker[0], job, report)
+    return _extract_with_retries(_workers[0], job, report)
 
 
 def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int], None]) -> PartResult:
     """Retry transient errors, and damage once: damage at rest looks the same twice, damage on the way does not."""
     progress = _PartProgress(report)
     failure = ""
-    for left in range(worker.plan.retries, -1, -1):
+    left = worker.plan.retries
+    while True:
         extraction = _Extraction(worker.plan, progress.started())
         try:
             with worker.archive.open_object(job.object_name, job.extension) as chunks:
-                extraction.run(TarReader(worker.rate_limit.limit(chunks)))
+                extraction.run(TarReader(chunks))
             return extraction.result(job)
         except WalpyError as error:
             if not (error.transient or isinstance(error, DataCorrupt)) or left == 0 or str(error) == failure:
@@ -117,7 +119,7 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
             failure = "" if error.transient else str(error)
             logger.warning("part %s failed, retries left: %d: %s", job.part, left, error)
         time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 2.0 ** (worker.plan.retries - left))))
-    raise AssertionError("unreachable")
+        left -= 1
 
 
 def _named(error: WalpyError, job: PartJob, *, is_nothing_read: bool) -> WalpyError:

@@ -9,6 +9,7 @@ Memory of this process: the backup's list of files, about 600 bytes a file; for 
 """
 
 import logging
+import multiprocessing
 import os
 import re
 import time
@@ -29,10 +30,11 @@ from walpy.backup.catalog import (
 )
 from walpy.backup.completeness import Restored, check_complete, check_parts
 from walpy.backup.durability import FileSystems, sync_file
-from walpy.backup.extract import CONTROL_FILE, ExtractPlan, PartJob, extract_part, start_worker
+from walpy.backup.extract import CONTROL_FILE, NETWORK_LIMIT, ExtractPlan, PartJob, extract_part, start_worker
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
+from walpy.backup.next_steps import next_steps, version_of_directory
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination
 from walpy.backup.restore_tree import finish_tree
@@ -156,7 +158,6 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
         left_out=frozenset([_TABLESPACE_MAP] if spec else []),  # it would send the server to the old places
         control_file="" if special_parts else _UNFINISHED_CONTROL_FILE,
         retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
-        bytes_per_second=config.integer("WALG_NETWORK_RATE_LIMIT"),
     )
     return _Restore(
         backup, sentinel, files, destination, tablespaces, parts, special_parts, plan, is_masked=wanted is not None
@@ -238,9 +239,9 @@ def _extract_parts(config: Config, restore: _Restore, concurrency: int, restored
     processes = min(concurrency, len(restore.parts), _usable_processes(config))
     if processes == 1:
         processes = 0  # one part at a time needs no worker
-    plan = restore.plan
-    if plan.bytes_per_second > 0 and processes:
-        plan = replace(plan, bytes_per_second=max(1, plan.bytes_per_second // processes))
+    network = None
+    if processes and config.integer(NETWORK_LIMIT) > 0:
+        network = multiprocessing.get_context("forkserver").Value("d", 0.0)
     progress.start(restore.sentinel.uncompressed_size or None, f"restoring {restore.backup}")
     try:
         run_jobs(
@@ -248,7 +249,7 @@ def _extract_parts(config: Config, restore: _Restore, concurrency: int, restored
             restore.parts,
             processes=processes,
             initializer=start_worker,
-            initargs=(config, plan),
+            initargs=(config, restore.plan, network),
             on_result=restored.add,
             on_progress=progress.advance,
         )
@@ -311,7 +312,7 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
 
 
 def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
-    version = restore.sentinel.pg_version or _version_of_directory(restore.destination)
+    version = restore.sentinel.pg_version or version_of_directory(restore.destination)
     return FetchSummary(
         restore.backup,
         restore.destination,
@@ -321,29 +322,3 @@ def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSumm
         version,
         () if restore.is_masked else next_steps(restore.destination, version),
     )
-
-
-def next_steps(destination: str, pg_version: int) -> tuple[str, ...]:
-    """Lines that lead from a restored directory to a running server. pg_version: server_version_num, 0 unknown."""
-    steps = []
-    if os.geteuid() == 0:
-        steps.append(f"chown -R postgres: {destination}   # PostgreSQL does not run as root; tablespaces too")
-    settings = "postgresql.auto.conf" if pg_version >= 12_00_00 or not pg_version else "recovery.conf"
-    steps.append(f"""echo "restore_command = 'walpy wal-fetch %f %p'" >> {destination}/{settings}""")
-    if settings != "recovery.conf":
-        steps.append(f"touch {destination}/recovery.signal")
-    steps.append(f"pg_ctl -D {destination} -w start")
-    return tuple(steps)
-
-
-def _version_of_directory(destination: str) -> int:
-    """server_version_num, as far as PG_VERSION tells it; 0 when it does not."""
-    try:
-        with open(os.path.join(destination, "PG_VERSION"), encoding="ascii") as file:
-            major = file.read().strip()
-    except (OSError, UnicodeDecodeError):
-        return 0
-    parts = major.split(".")
-    if not all(part.isdigit() for part in parts):
-        return 0
-    return int(parts[0]) * 10_000 + (int(parts[1]) * 100 if len(parts) > 1 else 0)

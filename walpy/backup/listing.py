@@ -1,12 +1,13 @@
 """What backup-list prints: WAL-G's plain text, table and JSON, byte for byte."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from walpy.archive import Archive
-from walpy.backup.catalog import Backup, list_backups, read_metadata_of_all
+from walpy.backup.catalog import NO_BACKUPS, Backup, list_backups, read_metadata_of_all
 from walpy.backup.gojson import indented, text_v1
 from walpy.backup.model import BackupMetadata, lsn_text
 from walpy.backup.timestamp import Timestamp
@@ -31,6 +32,8 @@ _DETAIL_COLUMNS: Final = (
 )
 _INDENT: Final = 4  # spaces, with --json --pretty
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -45,11 +48,13 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
 
     With detail a backup without readable metadata.json is an error, as in WAL-G.
     """
+    logger.info("List backups from storages: [default]")
     backups = list_backups(archive)
     rows = _detailed(archive, backups) if detail else [Row(backup) for backup in backups]
     if json:
         return _json(rows, pretty=pretty)
     if not rows:
+        logger.info(NO_BACKUPS)
         return ""
     return _table(rows, detail=detail) if pretty else _plain(rows, detail=detail)
 
