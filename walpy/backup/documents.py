@@ -1,0 +1,130 @@
+"""The three documents that describe a finished backup, made from what is known at its end."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry, FilesMetadata
+from walpy.backup.model import BackupMetadata, Sentinel, Spec
+from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
+from walpy.backup.timestamp import Timestamp
+
+if TYPE_CHECKING:
+    from walpy.backup.members import Entry
+    from walpy.backup.partition import PartitionResult
+    from walpy.backup.plan import Partition
+
+SOME_CORRUPT_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBackup:
+    """All there is to say about a backup; sizes in bytes.
+
+    uncompressed_size: of the files' data in all tars. compressed_size: of the tars as stored. data_catalog_size: of
+    every object that the walk met. files_metadata_disabled: there is no files_metadata.json.
+    """
+
+    start_lsn: int
+    stop_lsn: int
+    start_time: Timestamp
+    finish_time: Timestamp
+    pg_version: int
+    system_identifier: int
+    hostname: str
+    data_directory: str
+    uncompressed_size: int
+    compressed_size: int
+    data_catalog_size: int
+    spec: Spec | None
+    user_data: object
+    is_permanent: bool
+    files_metadata_disabled: bool
+
+
+def sentinel(backup: FinishedBackup) -> Sentinel:
+    """The document that commits the backup."""
+    return Sentinel(
+        lsn=backup.start_lsn,
+        pg_version=backup.pg_version,
+        finish_lsn=backup.stop_lsn,
+        system_identifier=backup.system_identifier,
+        uncompressed_size=backup.uncompressed_size,
+        compressed_size=backup.compressed_size,
+        data_catalog_size=backup.data_catalog_size,
+        spec=backup.spec,
+        user_data=backup.user_data,
+        files_metadata_disabled=backup.files_metadata_disabled,
+        start_time=backup.start_time,
+        finish_time=backup.finish_time,
+        hostname=backup.hostname,
+        data_dir=backup.data_directory,
+        is_permanent=backup.is_permanent,
+    )
+
+
+def metadata(backup: FinishedBackup) -> BackupMetadata:
+    """What backup-list shows of it."""
+    return BackupMetadata(
+        start_time=backup.start_time,
+        finish_time=backup.finish_time,
+        hostname=backup.hostname,
+        data_dir=backup.data_directory,
+        pg_version=backup.pg_version,
+        start_lsn=backup.start_lsn,
+        finish_lsn=backup.stop_lsn,
+        is_permanent=backup.is_permanent,
+        system_identifier=backup.system_identifier,
+        uncompressed_size=backup.uncompressed_size,
+        compressed_size=backup.compressed_size,
+        user_data=backup.user_data,
+    )
+
+
+def files_metadata(
+    packed: "Iterable[tuple[Partition[Entry], PartitionResult]]",
+    label_object: str,
+    databases: Mapping[str, Database],
+    *,
+    store_all_corrupt: bool,
+) -> FilesMetadata:
+    """Every object that is in a tar, and in which; pg_control is in no list, as in WAL-G.
+
+    packed: partitions with their results. label_object: name of the object with backup_label.
+    """
+    files: dict[str, FileEntry] = {}
+    tar_file_sets: dict[str, tuple[str, ...]] = {}
+    for partition, result in packed:
+        described = dict(_described(partition.entries, result, store_all_corrupt=store_all_corrupt))
+        files.update(described)
+        tar_file_sets[_base(result.object_name)] = tuple(described)
+    tar_file_sets[_base(label_object)] = (TABLESPACE_MAP, LABEL)
+    return FilesMetadata(files, tar_file_sets, databases)
+
+
+def now_rounded_up() -> Timestamp:
+    """The present as WAL-G notes it: UTC, whole microseconds."""
+    return Timestamp(-(-time.time_ns() // 1000) * 1000)
+
+
+def local_timestamp(ns: int) -> Timestamp:
+    """An instant with the offset that local time had then, as WAL-G notes modification times."""
+    return Timestamp(ns, time.localtime(ns // 1_000_000_000).tm_gmtoff)
+
+
+def _described(
+    entries: "Sequence[Entry]", result: "PartitionResult", *, store_all_corrupt: bool
+) -> Iterator[tuple[str, FileEntry]]:
+    vanished, corrupt = set(result.vanished), dict(result.corrupt)
+    kept = None if store_all_corrupt else SOME_CORRUPT_BLOCKS
+    for entry in entries:
+        if entry.name in vanished:
+            continue
+        blocks = corrupt.get(entry.name)
+        damage = CorruptBlocks(len(blocks), blocks[:kept]) if blocks else None
+        yield entry.name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage)
+
+
+def _base(object_name: str) -> str:
+    return object_name.rpartition("/")[2]
