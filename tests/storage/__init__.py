@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.storage.contract")
+pytest.register_assert_rewrite(
+    *(f"tests.storage.contract_{part}" for part in ("base", "list", "put", "read")),
+)
