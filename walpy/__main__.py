@@ -52,7 +52,10 @@ def parse(argv: Sequence[str]) -> Request | None:
     for word in words:
         name, equals, value = word.partition("=")
         if name == TARGET_STORAGE:
-            flags["WALG_TARGET_STORAGE"] = value if equals else next(words, "")
+            value = value if equals else next(words, "")
+            if not value:
+                return None
+            flags["WALG_TARGET_STORAGE"] = value
         elif word.startswith("-"):
             return None
         else:

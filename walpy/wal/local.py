@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from walpy import interrupts
 from walpy.errors import InvalidWal, WalpyError
-from walpy.postgres.control import read_control
+from walpy.postgres.control import CONTROL_FILE, read_control
 from walpy.storage.base import READ_SIZE, Chunk
 from walpy.wal.validate import HEADER_SIZE, Cluster
 
@@ -36,8 +36,12 @@ class WalDirectory:
     data_directory: str
 
     def cluster(self) -> Cluster:
-        """Whose WAL this is, by pg_control. Raises DataCorrupt when pg_control is damaged."""
-        control = read_control(os.path.join(self.data_directory, "global", "pg_control"))
+        """Whose WAL this is, by pg_control. Raises DataCorrupt when that is damaged, WalpyError when unreadable."""
+        path = os.path.join(self.data_directory, CONTROL_FILE)
+        try:
+            control = read_control(path)
+        except OSError as error:
+            raise WalpyError(f"cannot read {path!r}: {error.strerror}") from None
         return Cluster(control.system_identifier, control.segment_size)
 
 
@@ -60,7 +64,7 @@ def find_wal_directory(path: str, pgdata: str = "") -> WalDirectory | None:
 
 
 def _has_control(data_directory: str) -> bool:
-    return os.path.isfile(os.path.join(data_directory, "global", "pg_control"))
+    return os.path.isfile(os.path.join(data_directory, CONTROL_FILE))
 
 
 def state_directory(path: str, config: "Config") -> str | None:
@@ -149,7 +153,7 @@ class SourceFile:
         try:
             return self._file.readinto(buffer) or 0
         except OSError as error:
-            raise WalpyError(f"cannot read {self.path!r}: {error.strerror}") from error
+            raise WalpyError(f"cannot read {self.path!r}: {error.strerror}") from None
 
     def _check_unchanged(self, read: int) -> None:
         now = Fingerprint.of(os.fstat(self._file.fileno()))
@@ -173,7 +177,7 @@ def _open(path: str) -> "FileIO":
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 - SourceFile closes it
     except OSError as error:
-        raise WalpyError(f"could not open '{path}': {(error.strerror or '').lower()}") from error
+        raise WalpyError(f"could not open '{path}': {(error.strerror or '').lower()}") from None
     with contextlib.suppress(OSError):  # advice: not every file system takes it
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
     return file

@@ -124,13 +124,13 @@ def _window(config: "Config", name: str, folder: PrefetchFolder) -> list[str]:
 
 def _segment_size(config: "Config", folder: PrefetchFolder) -> int:
     if folder.directory:
-        with contextlib.suppress(DataCorrupt, OSError):
+        with contextlib.suppress(WalpyError):
             return folder.directory.cluster().segment_size
     return configured_segment_size(config)
 
 
 def remove_outside(folder: PrefetchFolder, name: str, names: list[str]) -> None:
-    """Remove prefetched segments that recovery has passed by, or that are none of names, and what a kill left behind."""
+    """Remove segments that recovery has passed by, or that are none of names, and what a kill left half-written."""
     for entry in os.listdir(folder.finished("")):
         if entry != name and entry not in names:
             _remove_segment(folder.finished(entry))

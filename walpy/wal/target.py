@@ -40,7 +40,7 @@ def check_fetched(name: str, head: bytes, size: int, directory: WalDirectory | N
 def _cluster(directory: WalDirectory | None) -> Cluster | None:
     try:
         return directory.cluster() if directory else None
-    except (DataCorrupt, OSError) as error:
+    except WalpyError as error:
         # PostgreSQL compares for itself as well; here a damaged pg_control must not keep it from recovering.
         logger.debug("pg_control of %s is not compared: %s", directory, error)
         return None
@@ -64,18 +64,18 @@ class FetchTarget:
         try:
             file = self._open_temporary()
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
         with file:
             for chunk in chunks:
                 try:
                     file.write(chunk)
                 except OSError as error:
-                    raise self._failure(error) from error
+                    raise self._failure(error) from None
             check_fetched(self._name, file.head(), file.size, self._directory)
             try:
                 file.commit()
             except OSError as error:
-                raise self._failure(error) from error
+                raise self._failure(error) from None
 
     def take(self, path: str) -> None:
         """Move a local file to the destination. Raises DataCorrupt when it must not be handed over, WalpyError.
@@ -90,7 +90,7 @@ class FetchTarget:
                 if error.errno == errno.ENOENT and not os.path.exists(path):
                     raise
                 if error.errno != errno.EXDEV:
-                    raise self._failure(error) from error
+                    raise self._failure(error) from None
                 file.seek(0)
                 self.receive(iter(lambda: file.read(READ_SIZE), b""))
                 os.unlink(path)
@@ -101,7 +101,7 @@ class FetchTarget:
         except FileNotFoundError:
             return os.path.abspath(self._shown)
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
         if not stat.S_ISREG(status.st_mode):
             raise WalpyError(f"open {self._shown}: not a regular file")
         return os.path.realpath(self._shown)

@@ -1,0 +1,51 @@
+"""What the commands that PostgreSQL starts for every segment may import."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "asyncio",
+    "boto3",
+    "botocore",
+    "google",
+    "multiprocessing",
+    "numpy",
+    "psycopg",
+    "subprocess",
+    "tempfile",
+    "typer",
+    "urllib.request",
+    "yaml",
+}
+
+
+def imported(*modules: str) -> set[str]:
+    """Names in sys.modules of a fresh interpreter that has imported modules."""
+    program = f"import sys, {', '.join(modules)}; print(' '.join(sys.modules))"
+    # -I -S would lose an editable install; what site itself imports is taken away instead.
+    bare, full = (
+        set(subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True).stdout.split())
+        for text in ("import sys; print(' '.join(sys.modules))", program)
+    )
+    return full - bare
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        ["walpy.__main__", "walpy.wal.push", "walpy.archive", "walpy.storage.fs"],
+        ["walpy.__main__", "walpy.wal.fetch", "walpy.wal.prefetch", "walpy.archive", "walpy.storage.fs"],
+    ],
+)
+def test_wal_commands_import_nothing_heavy(modules: list[str]) -> None:
+    found = imported(*modules)
+    assert set(modules) <= found
+    assert not found & HEAVY
+    assert "walpy.cli" not in found
+
+
+def test_a_marked_or_prefetched_file_needs_no_storage() -> None:
+    found = imported("walpy.__main__", "walpy.wal.push", "walpy.wal.fetch")
+    assert not {name for name in found if name in ("walpy.archive", "walpy.storage.fs", "walpy.storage.s3", "ssl")}
