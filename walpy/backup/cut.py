@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from walpy.backup import tar
-from walpy.backup.members import Entry, tar_member
+from walpy.backup.members import tar_member
+from walpy.postgres.datadir import Entry
 
 WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
 

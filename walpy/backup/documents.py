@@ -11,9 +11,9 @@ from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
 from walpy.backup.timestamp import Timestamp
 
 if TYPE_CHECKING:
-    from walpy.backup.members import Entry
     from walpy.backup.partition import PartitionResult
     from walpy.backup.plan import Partition
+    from walpy.postgres.datadir import Entry
 
 SOME_CORRUPT_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
 

@@ -1,52 +1,23 @@
-"""Objects of a cluster as members of a tar."""
+"""Objects of a data directory as members of a tar."""
 
 import functools
 import grp
 import os
 import pwd
 import stat
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from walpy.backup import tar
 
-_KINDS = {
-    stat.S_IFREG: tar.REGULAR,
-    stat.S_IFDIR: tar.DIRECTORY,
-    stat.S_IFLNK: tar.SYMLINK,
-    stat.S_IFIFO: tar.FIFO,
-    stat.S_IFCHR: tar.CHARACTER,
-    stat.S_IFBLK: tar.DEVICE,
-}
+if TYPE_CHECKING:
+    from walpy.postgres.datadir import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object of the walk.
-
-    name: of the member, `/base/5/1259`; `/` is the data directory. path: where to read it. mode: as lstat gives it.
-    size: bytes of a regular file when it was seen, else 0. link: target of a symbolic link.
-    """
-
-    name: str
-    path: str
-    mode: int
-    size: int = 0
-    mtime_ns: int = 0
-    uid: int = 0
-    gid: int = 0
-    link: str = ""
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a regular file, with data in the tar."""
-        return stat.S_ISREG(self.mode)
-
-
-def tar_member(entry: Entry) -> tar.Member:
-    """Describe an object to a tar, owners by name where the system knows them."""
+def tar_member(entry: "Entry") -> tar.Member:
+    """Describe a file or directory to a tar, its owners by name where the system knows them."""
     return tar.Member(
         name=os.fsencode(entry.name),
-        kind=_KINDS[stat.S_IFMT(entry.mode)],
+        kind=tar.REGULAR if entry.is_file else tar.DIRECTORY,
         mode=stat.S_IMODE(entry.mode),
         size=entry.size,
         mtime_ns=entry.mtime_ns,
@@ -54,7 +25,6 @@ def tar_member(entry: Entry) -> tar.Member:
         gid=entry.gid,
         user=_user(entry.uid),
         group=_group(entry.gid),
-        link=os.fsencode(entry.link),
     )
 
 

@@ -31,9 +31,9 @@ from walpy.stream.pieces import PIECE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from walpy.backup.members import Entry
     from walpy.config import Config
     from walpy.pipeline import Report
+    from walpy.postgres.datadir import Entry
     from walpy.storage.base import Chunk
     from walpy.storage.limit import SharedMoment
 

@@ -2,28 +2,28 @@
 
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from walpy import layout
 from walpy.archive import Stored
 from walpy.backup import tar
-from walpy.backup.members import Entry, tar_member
+from walpy.backup.members import tar_member
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
+    from walpy.postgres.datadir import Entry
 
 CONTROL_TAR = "pg_control.tar"
 LABEL_TAR = "backup_label.tar"
-CONTROL_NAME = "/global/pg_control"
 LABEL, TABLESPACE_MAP = "backup_label", "tablespace_map"
 
 SmallFile = tuple[tar.Member, bytes]
 
 
-def control_file(entry: Entry, data: bytes) -> SmallFile:
+def control_file(entry: "Entry", data: bytes) -> SmallFile:
     """pg_control as it was just read; entry: as the walk saw it."""
-    member = tar_member(Entry(CONTROL_NAME, entry.path, entry.mode, len(data), entry.mtime_ns, entry.uid, entry.gid))
-    return member, data
+    return replace(tar_member(entry), size=len(data)), data
 
 
 def label_files(label: bytes, tablespace_map: bytes) -> list[SmallFile]:

@@ -13,11 +13,12 @@ import pytest
 from walpy.archive import Archive, open_archive
 from walpy.backup import tar
 from walpy.backup.cut import WHOLE_FILE, Item, OpenFile, Span, WholeFile, cut
-from walpy.backup.members import Entry, tar_member
+from walpy.backup.members import tar_member
 from walpy.backup.partition import Packer, PartitionJob, PartitionResult, pack, start_worker
 from walpy.config import Config
 from walpy.errors import BackupError, StorageUnavailable
 from walpy.pipeline import run_jobs
+from walpy.postgres.datadir import Entry
 from walpy.storage.base import Chunk, Storage
 
 PAGE = 8192
@@ -51,7 +52,6 @@ def entry(path: Path, name: str | None = None) -> Entry:
         status.st_mtime_ns,
         status.st_uid,
         status.st_gid,
-        os.readlink(path) if path.is_symlink() else "",
     )
 
 
@@ -118,18 +118,6 @@ def test_every_codec_stores_the_same_tar(method: str, threads: int, entries: tup
     suffix = f".{archive.codec.extension}" if archive.codec.extension else ""
     assert result.object_name == f"basebackups_005/{BACKUP}/tar_partitions/part_001.tar{suffix}"
     assert result.vanished == result.corrupt == ()
-
-
-def test_links_and_special_files_are_headers_alone(source: Path, storage: Path) -> None:
-    (source / "link").symlink_to("../elsewhere/postgresql.conf")
-    os.mkfifo(source / "fifo")
-    _, data = packed(open_archive(settings(storage)), job([entry(source / "link"), entry(source / "fifo")]))
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        link, fifo = archive.getmembers()
-    assert link.issym()
-    assert link.linkname == "../elsewhere/postgresql.conf"
-    assert fifo.isfifo()
-    assert len(data) == 4 * 512
 
 
 def test_vanished_files_are_left_out(source: Path, entries: tuple[Entry, ...], storage: Path) -> None:

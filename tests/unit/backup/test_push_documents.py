@@ -15,11 +15,11 @@ from walpy.backup.documents import (
     sentinel,
 )
 from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry
-from walpy.backup.members import Entry
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.partition import PartitionResult
 from walpy.backup.plan import Partition
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.datadir import Entry
 
 FINISHED = FinishedBackup(
     start_lsn=33554472,
@@ -66,7 +66,7 @@ def moscow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def file(name: str, mtime_ns: int = 0) -> Entry:
-    return Entry(name, f"/data{name}", stat.S_IFREG | 0o600, 8192, mtime_ns)
+    return Entry(name, f"/data{name}", stat.S_IFREG | 0o600, 8192, mtime_ns, 0, 0)
 
 
 def test_sentinel_and_metadata() -> None:
@@ -76,7 +76,7 @@ def test_sentinel_and_metadata() -> None:
 
 def test_files_metadata(moscow: None) -> None:
     mtime = Timestamp.parse("2026-11-21T19:10:32.123456789Z").ns
-    first = Partition(1, (Entry("/", "/data", stat.S_IFDIR | 0o700, mtime_ns=mtime), file("/a"), file("/gone")), 8192)
+    first = Partition(1, (Entry("/", "/data", stat.S_IFDIR | 0o700, 0, mtime, 0, 0), file("/a"), file("/gone")), 8192)
     second = Partition(2, (file("/base/5/1259"),), 8192)
     blocks = tuple(range(20))
     packed = [
