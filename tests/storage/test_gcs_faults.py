@@ -1,0 +1,479 @@
+"""What a network and a server can do to the Google Cloud Storage backend: each ends well or clearly, and soon."""
+
+import base64
+import gzip
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import google_crc32c
+import pytest
+
+from tests.fixtures.faults import NEVER, Answer, FaultServer, closed_port
+from tests.fixtures.gcs_server import GcsServer, Twist, error_document, open_gcs
+from tests.storage.contract import SourceStopped, content, failing_chunks, names, odd_chunks, read
+from walpy.errors import (
+    AccessDenied,
+    DataCorrupt,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageThrottled,
+    StorageUnavailable,
+)
+from walpy.storage.base import Storage
+
+GRANULE = 256 << 10
+BUFFER = 4 * GRANULE
+SHORT = {"WALPY_STORAGE_DEADLINE": "0.4s"}
+
+Operation = Callable[[Storage], object]
+
+OPERATIONS: dict[str, Operation] = {
+    "put": lambda storage: storage.put("a", [b"x"]),
+    "create": lambda storage: storage.put("a", [b"x"], create_only=True),
+    "large put": lambda storage: storage.put("a", odd_chunks(content(BUFFER + 1))),
+    "open": lambda storage: read(storage, "a"),
+    "open a part": lambda storage: read(storage, "a", offset=1, size=1),
+    "open nothing": lambda storage: read(storage, "a", size=0),
+    "stat": lambda storage: storage.stat("a"),
+    "stat_many": lambda storage: storage.stat_many(["a", "b"]),
+    "list": lambda storage: list(storage.list()),
+    "list_folder": lambda storage: storage.list_folder(),
+    "delete": lambda storage: storage.delete(["a"]),
+    "delete several": lambda storage: storage.delete(["a", "b", "c"]),
+    "discard_unfinished": lambda storage: storage.discard_unfinished(""),
+}
+
+operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+
+
+@pytest.fixture
+def server() -> Iterator[GcsServer]:
+    with GcsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def storage(server: GcsServer) -> Iterator[Storage]:
+    """A storage whose buffer holds BUFFER bytes."""
+    with open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER)) as storage:
+        yield storage
+
+
+def refused(status: int, reason: str) -> Answer:
+    return Answer(status, (), error_document(status, reason))
+
+
+def fails(operation: Operation, answer: Answer, kind: type[StorageError], **settings: str) -> tuple[StorageError, int]:
+    """Run operation against a server that always gives this answer; the error, and how many requests it cost."""
+    started = time.monotonic()
+    with FaultServer(answer) as server:
+        with (
+            open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER), **settings) as storage,
+            pytest.raises(StorageError) as caught,
+        ):
+            operation(storage)
+        assert time.monotonic() - started < 5
+        assert type(caught.value) is kind
+        return caught.value, len(server.requests)
+
+
+# whatever is done
+
+
+@operations
+def test_a_server_that_never_answers(operation: Operation) -> None:
+    error, _ = fails(operation, NEVER, StorageUnavailable, **SHORT)
+    assert "timed out" in str(error)
+
+
+@operations
+def test_a_server_that_is_not_there(operation: Operation) -> None:
+    with (
+        open_gcs(f"127.0.0.1:{closed_port()}", **SHORT) as storage,
+        pytest.raises(StorageUnavailable, match="refused"),
+    ):
+        operation(storage)
+
+
+@operations
+def test_a_server_that_is_down(operation: Operation) -> None:
+    error, requests = fails(operation, refused(503, "backendError"), StorageUnavailable, **SHORT)
+    assert "503 backendError" in str(error)
+    assert requests > 1
+
+
+@operations
+def test_a_server_that_asks_to_slow_down(operation: Operation) -> None:
+    _, requests = fails(operation, refused(429, "rateLimitExceeded"), StorageThrottled, **SHORT)
+    assert requests > 1
+
+
+@operations
+def test_no_permission_is_said_at_once(operation: Operation) -> None:
+    _, requests = fails(operation, refused(403, "forbidden"), AccessDenied)
+    assert requests <= 3  # one for each object
+
+
+@operations
+def test_a_used_up_quota_is_said_at_once(operation: Operation) -> None:
+    _, requests = fails(operation, refused(403, "quotaExceeded"), StorageFull)
+    assert requests <= 3
+
+
+@operations
+def test_wrong_credentials_are_said_at_once(operation: Operation) -> None:
+    fails(operation, refused(401, "authError"), AccessDenied)
+
+
+@operations
+def test_a_missing_bucket_is_an_error_and_not_an_absence(operation: Operation, server: GcsServer) -> None:
+    for server.explains in (True, False):
+        with open_gcs(server.url, "gs://nobucket/x", **SHORT) as storage, pytest.raises(StorageError) as caught:
+            operation(storage)
+        assert type(caught.value) is StorageError
+        assert "bucket" in str(caught.value) + caught.value.hint
+
+
+@operations
+def test_a_page_of_a_proxy_is_no_answer(operation: Operation) -> None:
+    page = Answer(200, (("Content-Type", "text/html"),), b"<html>log in first</html>", cut_after=-1)
+    with FaultServer(page) as server, open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER), **SHORT) as storage:
+        if operation in (OPERATIONS["open"], OPERATIONS["delete"], OPERATIONS["delete several"]):
+            return  # a download may be any bytes, and the answer to a deletion has none
+        with pytest.raises(StorageError):
+            operation(storage)
+
+
+@operations
+def test_a_passing_fault_is_not_noticed(operation: Operation, server: GcsServer, storage: Storage) -> None:
+    if operation is not OPERATIONS["create"]:
+        storage.put("a", [b"abc"])
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        server.twist(Twist(method, "", times=2, status=503))
+    operation(storage)
+
+
+# uploads
+
+
+def test_a_small_put_is_one_request(server: GcsServer, storage: Storage) -> None:
+    storage.put("wal_005/a.lz4", odd_chunks(content(BUFFER)), create_only=True)
+    assert [(seen.method, seen.size > BUFFER) for seen in server.requests] == [("POST", True)]
+
+
+def test_a_large_put_is_one_session_and_no_other_object(server: GcsServer, storage: Storage) -> None:
+    storage.put("a", odd_chunks(content(3 * BUFFER + 1)))
+    assert [(seen.method, seen.headers.get("content-range")) for seen in server.requests] == [
+        ("POST", None),
+        ("PUT", f"bytes 0-{BUFFER - 1}/*"),
+        ("PUT", f"bytes {BUFFER}-{2 * BUFFER - 1}/*"),
+        ("PUT", f"bytes {2 * BUFFER}-{3 * BUFFER - 1}/*"),
+        ("PUT", f"bytes {3 * BUFFER}-{3 * BUFFER}/{3 * BUFFER + 1}"),
+    ]
+    assert names(storage) == ["a"]
+
+
+@pytest.mark.parametrize("kept", [0, GRANULE, 3 * GRANULE])
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("size", [3 * BUFFER, 3 * BUFFER + 5])
+def test_what_the_server_did_not_keep_is_sent_again(
+    server: GcsServer, storage: Storage, kept: int, times: int, size: int
+) -> None:
+    server.twist(Twist("PUT", "upload_id", times=times, keep=kept))
+    data = content(size)
+    assert storage.put("a", odd_chunks(data)) == size
+    assert read(storage, "a") == data
+
+
+@pytest.mark.parametrize("twist", [Twist("PUT", "upload_id", lost=True), Twist("PUT", "upload_id", status=500)])
+@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("create_only", [False, True])
+def test_a_lost_answer_in_a_session(
+    server: GcsServer, storage: Storage, twist: Twist, before: int, create_only: bool
+) -> None:
+    """Whether the part arrived or not, and be it the last one, which creates the object."""
+    if before:
+        server.twist(Twist("PUT", "upload_id", times=before))
+    server.twist(twist)
+    data = content(2 * BUFFER + 9)
+    assert storage.put("a", odd_chunks(data), create_only=create_only) == len(data)
+    assert read(storage, "a") == data
+    assert len(server.seen("POST", "uploadType=resumable")) == 1
+
+
+def test_a_lost_answer_to_the_start_of_a_session(server: GcsServer, storage: Storage) -> None:
+    server.twist(Twist("POST", "uploadType=resumable", lost=True))
+    data = content(BUFFER + 1)
+    storage.put("a", odd_chunks(data), create_only=True)
+    assert read(storage, "a") == data
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_lost_session_is_said_at_once(server: GcsServer, storage: Storage, status: int) -> None:
+    server.twist(Twist("PUT", "upload_id"), Twist("PUT", "upload_id", times=99, status=status))
+    with pytest.raises(StorageUnavailable, match="lost the upload session"):
+        storage.put("a", odd_chunks(content(3 * BUFFER)))
+    assert names(storage) == []
+    assert len(server.seen("PUT")) == 2
+
+
+def test_a_session_that_is_gone_because_it_succeeded(server: GcsServer, storage: Storage) -> None:
+    server.twist(Twist("PUT", "upload_id"), Twist("PUT", "upload_id", lost=True), Twist("PUT", "upload_id", status=410))
+    data = content(BUFFER + 1)
+    assert storage.put("a", odd_chunks(data), create_only=True) == len(data)
+    assert read(storage, "a") == data
+
+
+def test_a_server_that_keeps_nothing_ever(server: GcsServer) -> None:
+    server.twist(Twist("PUT", "upload_id", times=10**6, keep=0))
+    with (
+        open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER), **SHORT) as storage,
+        pytest.raises(StorageUnavailable, match="kept nothing"),
+    ):
+        storage.put("a", odd_chunks(content(2 * BUFFER)))
+    assert names(storage) == []
+
+
+def test_a_lost_answer_to_a_small_create(server: GcsServer, storage: Storage) -> None:
+    """The second attempt meets the first one's object."""
+    server.twist(Twist("POST", "uploadType=multipart", lost=True))
+    assert storage.put("a", [b"mine"], create_only=True) == 4
+    assert read(storage, "a") == b"mine"
+    assert len(server.seen("POST")) == 2
+
+
+def test_an_unanswered_create_does_not_take_anothers_object_for_its_own(server: GcsServer, storage: Storage) -> None:
+    storage.put("a", [b"same"])
+    server.twist(Twist("POST", "uploadType=multipart", status=503))
+    with pytest.raises(ObjectExists):
+        storage.put("a", [b"same"], create_only=True)
+
+
+def test_a_session_that_loses_the_race_at_its_end(server: GcsServer, storage: Storage) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield content(BUFFER + 1)
+        storage.put("a", [b"other"])
+
+    with pytest.raises(ObjectExists):
+        storage.put("a", chunks(), create_only=True)
+    assert read(storage, "a") == b"other"
+
+
+@pytest.mark.parametrize("size", [1000, BUFFER + 1000])
+def test_a_damaged_upload_is_found_and_not_kept(server: GcsServer, storage: Storage, size: int) -> None:
+    server.twist(Twist("POST", "uploadType=multipart", damage=True), Twist("PUT", "upload_id", damage=True))
+    with pytest.raises(DataCorrupt, match="CRC32C"):
+        storage.put("a", odd_chunks(content(size)))
+    assert names(storage) == []
+
+
+@pytest.mark.parametrize("error", [SourceStopped("stop"), OSError("disk")])
+def test_an_interrupted_put_cancels_its_session(server: GcsServer, storage: Storage, error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        storage.put("a", failing_chunks(content(2 * BUFFER), error))
+    assert len(server.seen("DELETE", "upload_id=")) == 1
+    assert names(storage) == []
+
+
+def test_an_interrupted_put_does_not_wait_for_a_silent_server() -> None:
+    began = Answer(200, (("Location", "unset"),))
+    with FaultServer(began, rules=[("PUT", "", Answer(308, (("Range", f"bytes=0-{BUFFER - 1}"),)))]) as server:
+        server._answers[0] = Answer(200, (("Location", f"{server.url}/?upload_id=1"),))
+        server._rules.append(("DELETE", "", NEVER))
+        with open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER)) as storage:
+            started = time.monotonic()
+            with pytest.raises(SourceStopped):
+                storage.put("a", failing_chunks(content(BUFFER + 1), SourceStopped()))
+            assert time.monotonic() - started < 2  # what a signal leaves for cleaning up
+
+
+PUT_FOR_EVER = """
+import sys
+from tests.fixtures.gcs_server import open_gcs
+with open_gcs(sys.argv[1], GCS_MAX_CHUNK_SIZE="262144") as storage:
+    storage.put("a", iter(lambda: bytes(100_000), None))
+"""
+
+
+def test_a_killed_put_leaves_nothing_visible(server: GcsServer, storage: Storage) -> None:
+    with subprocess.Popen([sys.executable, "-c", PUT_FOR_EVER, server.url]) as process:
+        limit = time.monotonic() + 30
+        while len(server.seen("PUT")) < 3 and time.monotonic() < limit:
+            time.sleep(0.01)
+        process.kill()
+    assert len(server.seen("PUT")) >= 3
+    assert names(storage) == []
+    assert storage.put("a", [b"later"], create_only=True) == 5
+
+
+MEASURED_PUT = """
+import resource, sys
+from tests.fixtures.gcs_server import open_gcs
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+chunk = memoryview(bytearray(1 << 20))
+with open_gcs(sys.argv[1]) as storage:
+    storage.put("small", [chunk])
+    before = peak()
+    storage.put("large", (chunk for _ in range(200)))
+    print(peak() - before)
+"""
+
+
+def test_memory_of_a_put_of_200_mib_is_its_buffer() -> None:
+    whole = Answer(200, (), b'{"size": "209715200"}')
+    with FaultServer(Answer(200), rules=[("POST", "multipart", Answer(200, (), b"{}"))]) as server:
+        # Each part is taken whole, and the last one (it says the total) completes the object.
+        server._answers = [Answer(200, (("Location", f"{server.url}/session"),))]
+        server._answers += [Answer(308, (("Range", f"bytes=0-{(part << 23) - 1}"),)) for part in range(1, 25)]
+        server._answers += [whole]
+        process = subprocess.run(
+            [sys.executable, "-c", MEASURED_PUT, server.url], stdout=subprocess.PIPE, text=True, check=True
+        )
+    assert int(process.stdout) < 12  # MiB: the buffer of 8, of which the small put touched 1
+
+
+# downloads
+
+
+@pytest.mark.parametrize("cut_after", [0, 1, 100_000, 2_000_000])
+@pytest.mark.parametrize(("offset", "size"), [(0, None), (5, None), (1000, 2_500_000)])
+def test_a_broken_download_goes_on(
+    server: GcsServer, storage: Storage, cut_after: int, offset: int, size: int | None
+) -> None:
+    data = content(3_000_000)
+    storage.put("a", odd_chunks(data))
+    server.twist(Twist("GET", "alt=media", times=3, cut_after=cut_after))
+    assert read(storage, "a", offset=offset, size=size) == data[offset:][:size]
+    assert server.seen("GET", "generation=")
+
+
+def test_a_broken_download_does_not_go_on_with_another_version(server: GcsServer, storage: Storage) -> None:
+    storage.put("a", odd_chunks(content(2_000_000, seed=1)))
+    server.twist(Twist("GET", "alt=media", cut_after=1_000_000))
+    with storage.open("a") as reader:
+        storage.put("a", odd_chunks(content(2_000_000, seed=2)))
+        with pytest.raises(DataCorrupt, match="changed while it was read"):
+            list(reader)
+
+
+def test_a_download_that_always_breaks(server: GcsServer) -> None:
+    with open_gcs(server.url, **SHORT) as storage:
+        storage.put("a", [content(1000)])
+        server.twist(Twist("GET", "alt=media", times=10**6, cut_after=0))
+        with storage.open("a") as reader, pytest.raises(StorageUnavailable, match="download of 'a' failed"):
+            list(reader)
+
+
+def download(body: bytes, *headers: tuple[str, str], cut_after: int = -1) -> Answer:
+    return Answer(200, (("X-Goog-Generation", "1"), *headers), body, cut_after)
+
+
+def crc_of(data: bytes) -> str:
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
+def test_a_damaged_download_is_found() -> None:
+    answer = download(b"damaged", ("X-Goog-Hash", f"crc32c={crc_of(b'correct')},md5=x"))
+    with FaultServer(answer) as server, open_gcs(server.url) as storage, pytest.raises(DataCorrupt, match="CRC32C"):
+        read(storage, "a")
+
+
+def test_a_download_is_not_unpacked() -> None:
+    """An object with `contentEncoding: gzip` is what was stored; the server unpacks for clients that ask for less."""
+    packed = gzip.compress(b"text" * 1000)
+    answer = download(packed, ("Content-Encoding", "gzip"), ("X-Goog-Hash", f"crc32c={crc_of(packed)}"))
+    with FaultServer(answer) as server, open_gcs(server.url) as storage:
+        assert read(storage, "a") == packed
+        assert server.requests[0].headers["accept-encoding"] == "gzip"
+
+
+def test_a_server_that_ignores_ranges_is_found_out() -> None:
+    with (
+        FaultServer(download(b"whole")) as server,
+        open_gcs(server.url) as storage,
+        pytest.raises(StorageError, match="ignores ranges"),
+    ):
+        read(storage, "a", offset=2)
+
+
+def test_a_server_that_tells_no_generation_is_asked(server: GcsServer) -> None:
+    """Otherwise a broken download could go on with another version."""
+    described = Answer(
+        200, (), b'{"name": "cluster/a", "size": "5", "generation": "7", "updated": "2024-01-01T00:00:00Z"}'
+    )
+    bodies = Answer(200, (), b"whole")
+    with FaultServer(bodies, rules=[("GET", "fields=", described)]) as faults, open_gcs(faults.url) as storage:
+        assert read(storage, "a") == b"whole"
+        assert "generation=7" in faults.requests[-1].path
+
+
+# listings and deletions
+
+
+def test_pages(server: GcsServer, storage: Storage) -> None:
+    server.page_size = 7
+    wanted = sorted(f"many/{number:02}{ending}" for number in range(20) for ending in ("", "/x", ".y"))
+    for name in wanted:
+        storage.put(name, [b""])
+    server.requests.clear()
+    assert names(storage, "many") == wanted
+    assert len(server.requests) == 9
+    folder = storage.list_folder("many")
+    assert [item.name for item in folder.objects] == [name for name in wanted if not name.endswith("/x")]
+    assert folder.folders == tuple(f"many/{number:02}" for number in range(20))
+    found = storage.stat_many([wanted[-1], "many/gone", wanted[0], "many/05", wanted[-1]])
+    assert [item.name for item in found] == [wanted[-1], wanted[0], "many/05", wanted[-1]]
+
+
+def test_a_fault_between_pages(server: GcsServer, storage: Storage) -> None:
+    server.page_size = 2
+    for name in "abcde":
+        storage.put(name, [b""])
+    server.twist(Twist("GET", "pageToken", times=2, lost=True))
+    assert names(storage) == list("abcde")
+
+
+def test_stat_many_is_one_request(server: GcsServer, storage: Storage) -> None:
+    storage.put("wal_005/0001.lz4", [b""])
+    server.requests.clear()
+    storage.stat_many([f"wal_005/0001{extension}" for extension in (".br", ".lz4", "")])
+    assert len(server.requests) == 1
+    assert "prefix=cluster%2Fwal_005%2F0001&" in server.requests[0].path
+
+
+def test_pieces_of_walgs_uploads_are_no_objects(server: GcsServer, storage: Storage) -> None:
+    tars = "basebackups_005/base_1/tar_partitions"
+    pieces = [f"{tars}/part_001.tar.lz4_chunks/chunk0", f"{tars}/part_001.tar.lz4_chunks/composite32"]
+    for name in (*pieces, f"{tars}/part_002.tar.lz4", "other_chunks/else"):
+        storage.put(name, [b""])
+    assert names(storage) == [f"{tars}/part_002.tar.lz4", "other_chunks/else"]
+    assert storage.list_folder(tars).folders == ()
+    assert storage.discard_unfinished("basebackups_005/base_1") == 2
+    for name in pieces:
+        with pytest.raises(ObjectMissing):
+            storage.stat(name)
+    assert storage.stat(f"{tars}/part_002.tar.lz4").size == 0
+
+
+def test_placeholders_of_folders_are_no_objects(server: GcsServer, storage: Storage) -> None:
+    storage.put("folder/a", [b""])
+    bucket = storage._bucket  # type: ignore[attr-defined]
+    for key in ("cluster/folder/", "cluster/folder//x"):
+        bucket.request("POST", bucket.upload_url, what="test", params={"uploadType": "media", "name": key}, body=b"x")
+    assert [item.name for item in storage.list_folder("folder").objects] == ["folder/a"]
+    assert storage.list_folder("folder").folders == ()
+
+
+def test_all_deletions_are_tried_and_a_failure_is_raised(server: GcsServer, storage: Storage) -> None:
+    for name in "abcd":
+        storage.put(name, [b""])
+    server.twist(
+        Twist("DELETE", "cluster%2Fb", times=99, status=403, body=error_document(403, "retentionPolicyNotMet"))
+    )
+    with pytest.raises(AccessDenied, match="deletion of 'b' failed: 403 retentionPolicyNotMet"):
+        storage.delete(["a", "b", "c", "d", "gone"])
+    assert names(storage) == ["b"]
