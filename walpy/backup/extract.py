@@ -89,9 +89,19 @@ _workers: list[_Worker] = []  # one at most: this process's
 
 def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None = None) -> None:
     """Initializer of a worker process: opens its archive. network: the rate limit's state, shared by all."""
+    work_here(open_limited_archive(config, network), plan)
+
+
+def work_here(archive: Archive, plan: ExtractPlan) -> None:
+    """Initializer for extracting in this process, with an archive that is open already."""
+    _workers[:] = [_Worker(archive, plan)]
+
+
+def open_limited_archive(config: Config, network: SharedMoment | None = None) -> Archive:
+    """Open the archive with the network rate limit of the configuration."""
     archive = open_archive(config)
     archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, network))
-    _workers[:] = [_Worker(archive, plan)]
+    return archive
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
@@ -186,15 +196,14 @@ class _Extraction:
         return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size)
 
     def _extract_file(self, name: str, member: TarMember, reader: TarReader) -> None:
+        if not name:
+            raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
         self.size += member.size
         target = self.plan.control_file if name == CONTROL_FILE else name
         is_wanted = self.plan.wanted is None or name in self.plan.wanted
         if not target or not is_wanted or name in self.plan.left_out:
             return
-        folder, _, base = target.rpartition("/")
-        if not base:
-            raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
-        self._make_directory(folder)
+        self._make_directory(target.rpartition("/")[0])
         self._write(os.path.join(self.plan.destination, target), member, reader)
         self.files.append(name)
 

@@ -13,13 +13,13 @@ import multiprocessing
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 from walpy import interrupts, layout
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive
 from walpy.backup.catalog import (
     BackupSelector,
     find_backup,
@@ -30,7 +30,16 @@ from walpy.backup.catalog import (
 )
 from walpy.backup.completeness import Restored, check_complete, check_parts
 from walpy.backup.durability import FileSystems, sync_file
-from walpy.backup.extract import CONTROL_FILE, NETWORK_LIMIT, ExtractPlan, PartJob, extract_part, start_worker
+from walpy.backup.extract import (
+    CONTROL_FILE,
+    NETWORK_LIMIT,
+    ExtractPlan,
+    PartJob,
+    extract_part,
+    open_limited_archive,
+    start_worker,
+    work_here,
+)
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
@@ -44,7 +53,7 @@ from walpy.pipeline import run_jobs
 from walpy.progress import Progress
 from walpy.stream.codecs import codec_for_extension
 
-_SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..+)?")
+_SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..+)?$")
 _UNFINISHED_CONTROL_FILE: Final = f"{CONTROL_FILE}.unfinished"  # WAL-E's backups have it among the other files
 _TABLESPACE_MAP: Final = "tablespace_map"
 
@@ -91,6 +100,7 @@ class _Restore:
     parts: tuple[PartJob, ...]
     special_parts: tuple[PartJob, ...]  # backup_label first, pg_control last
     plan: ExtractPlan
+    concurrency: int
     is_masked: bool
 
 
@@ -107,12 +117,12 @@ def backup_fetch(
         raise UsageError(
             "--restore-only is not supported by this version of walpy", "Restore everything, or use WAL-G for it."
         )
-    with closing(open_archive(config)) as archive:
+    with closing(open_limited_archive(config)) as archive:
         backup = _select(archive, selector)
         with _failing("Failed to fetch backup"):
             restore = _prepare(archive, backup, os.path.abspath(destination), options)
             with _unstartable_after_failure(restore.destination):
-                restored = _restore(config, restore, progress)
+                restored = _restore(archive, restore, progress)
     logger.info("Backup extraction complete.")
     return _summary(restore, restored, time.monotonic() - started)
 
@@ -160,7 +170,16 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
         retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
     )
     return _Restore(
-        backup, sentinel, files, destination, tablespaces, parts, special_parts, plan, is_masked=wanted is not None
+        backup=backup,
+        sentinel=sentinel,
+        files=files,
+        destination=destination,
+        tablespaces=tablespaces,
+        parts=parts,
+        special_parts=special_parts,
+        plan=plan,
+        concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
+        is_masked=wanted is not None,
     )
 
 
@@ -191,7 +210,8 @@ def _list_parts(archive: Archive, backup: str) -> tuple[tuple[PartJob, ...], tup
     Raises BackupError when a tar that every backup has is missing, and for an extension that names no codec.
     """
     folder = archive.storage.list_folder(layout.tar_folder(backup))
-    jobs = [PartJob(found.name, _extension(found.name)) for found in folder.objects]
+    largest_first = sorted(folder.objects, key=lambda found: -found.size)  # so that workers end at the same time
+    jobs = [PartJob(found.name, _extension(found.name)) for found in largest_first]
     for job in jobs:
         codec_for_extension(job.extension)
     special = {match.group(1): job for job in jobs if (match := _SPECIAL.search(job.part))}
@@ -217,42 +237,31 @@ def _holds_any(files: FilesMetadata, job: PartJob, wanted: frozenset[str]) -> bo
 # ---- from the first byte on
 
 
-def _restore(config: Config, restore: _Restore, progress: Progress) -> Restored:
+def _restore(archive: Archive, restore: _Restore, progress: Progress) -> Restored:
     """Extract everything; on return it is complete, durable and can be started."""
-    concurrency = config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1)
     make_destination(restore.destination)
     make_tablespaces(restore.destination, restore.tablespaces)
     places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
     restored = Restored()
     with FileSystems(places) as file_systems:
-        _extract_parts(config, restore, concurrency, restored, progress)
-        _extract_here(config, restore, restore.special_parts[:-1], "", restored)
+        _extract_parts(archive, restore, restored, progress)
+        _extract_here(archive, restore.plan, restore.special_parts[:-1], restored)
         finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
         check_complete(restore.backup, restore.sentinel, restore.files, restore.plan, restored)
-        if not config.boolean("WALG_TAR_DISABLE_FSYNC"):
+        if not archive.config.boolean("WALG_TAR_DISABLE_FSYNC"):
             file_systems.sync()
-        _finish_control_file(config, restore, restored)
+        _finish_control_file(archive, restore, restored)
     return restored
 
 
-def _extract_parts(config: Config, restore: _Restore, concurrency: int, restored: Restored, progress: Progress) -> None:
-    processes = min(concurrency, len(restore.parts), _usable_processes(config))
-    if processes == 1:
-        processes = 0  # one part at a time needs no worker
-    network = None
-    if processes and config.integer(NETWORK_LIMIT) > 0:
-        network = multiprocessing.get_context("forkserver").Value("d", 0.0)
+def _extract_parts(archive: Archive, restore: _Restore, restored: Restored, progress: Progress) -> None:
+    processes = min(restore.concurrency, len(restore.parts), _usable_processes(archive.config))
     progress.start(restore.sentinel.uncompressed_size or None, f"restoring {restore.backup}")
     try:
-        run_jobs(
-            extract_part,
-            restore.parts,
-            processes=processes,
-            initializer=start_worker,
-            initargs=(config, restore.plan, network),
-            on_result=restored.add,
-            on_progress=progress.advance,
-        )
+        if processes > 1:
+            _extract_in_workers(archive.config, restore, processes, restored, progress)
+        else:
+            _extract_here(archive, restore.plan, restore.parts, restored, progress.advance)
     finally:
         progress.finish()
 
@@ -263,29 +272,53 @@ def _usable_processes(config: Config) -> int:
     return cores if config.storage_kind() == "FILE" else 2 * cores
 
 
-def _extract_here(
-    config: Config, restore: _Restore, parts: Sequence[PartJob], control_file: str, restored: Restored
+def _extract_in_workers(
+    config: Config, restore: _Restore, processes: int, restored: Restored, progress: Progress
 ) -> None:
-    """Extract one of the small special tars in this process."""
-    plan = replace(restore.plan, control_file=control_file)
+    is_limited = config.integer(NETWORK_LIMIT) > 0
+    network = multiprocessing.get_context("forkserver").Value("d", 0.0) if is_limited else None
     run_jobs(
-        extract_part, parts, processes=0, initializer=start_worker, initargs=(config, plan), on_result=restored.add
+        extract_part,
+        restore.parts,
+        processes=processes,
+        initializer=start_worker,
+        initargs=(config, restore.plan, network),
+        on_result=restored.add,
+        on_progress=progress.advance,
     )
 
 
-def _finish_control_file(config: Config, restore: _Restore, restored: Restored) -> None:
+def _extract_here(
+    archive: Archive,
+    plan: ExtractPlan,
+    parts: Sequence[PartJob],
+    restored: Restored,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Extract parts one by one in this process: a worker would cost more than it brings."""
+    run_jobs(
+        extract_part,
+        parts,
+        processes=0,
+        initializer=work_here,
+        initargs=(archive, plan),
+        on_result=restored.add,
+        on_progress=on_progress,
+    )
+
+
+def _finish_control_file(archive: Archive, restore: _Restore, restored: Restored) -> None:
     """Put pg_control in place, durably: from here on a server can start."""
     path = os.path.join(restore.destination, CONTROL_FILE)
     interrupts.unfinished_files.add(path)
-    if restore.special_parts:
-        _extract_here(config, restore, restore.special_parts[-1:], CONTROL_FILE, restored)
-    else:
-        os.rename(os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE), path)
-    is_wanted = restore.plan.wanted is None or CONTROL_FILE in restore.plan.wanted
-    if is_wanted and CONTROL_FILE not in restored.files:
-        raise BackupError(f"backup {restore.backup} holds no {CONTROL_FILE!r}")
-    if is_wanted and not config.boolean("WALG_TAR_DISABLE_FSYNC"):
-        sync_file(path)
+    _extract_here(archive, replace(restore.plan, control_file=CONTROL_FILE), restore.special_parts[-1:], restored)
+    if restore.plan.wanted is None or CONTROL_FILE in restore.plan.wanted:
+        if CONTROL_FILE not in restored.files:
+            raise BackupError(f"backup {restore.backup} holds no {CONTROL_FILE!r}")
+        if not restore.special_parts:
+            os.rename(os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE), path)
+        if not archive.config.boolean("WALG_TAR_DISABLE_FSYNC"):
+            sync_file(path)
     interrupts.unfinished_files.discard(path)
 
 
@@ -298,6 +331,8 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
         path = os.path.join(destination, CONTROL_FILE)
         if os.path.lexists(path):
             os.unlink(path)
+        if not os.path.isdir(destination) or not os.listdir(destination):
+            raise
         note = (
             f"What was restored so far is left in {destination}, without pg_control, so that no server starts from it; "
             "empty the directory before the next try."

@@ -1,0 +1,268 @@
+"""What a worker writes, and what it refuses to."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, StoredBackup, tar
+from walpy.archive import Archive
+from walpy.backup import extract
+from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, relative_name, start_worker
+from walpy.config import Config
+from walpy.errors import BackupError, DataCorrupt, ObjectMissing, StorageUnavailable
+from walpy.storage.base import Chunk
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    (tmp_path / "data").mkdir(mode=0o700)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> StoredBackup:
+    (tmp_path / "archive").mkdir()
+    return StoredBackup(tmp_path / "archive")
+
+
+def plan(destination: Path, **changes: object) -> ExtractPlan:
+    return ExtractPlan(str(destination), **changes)  # type: ignore[arg-type]
+
+
+def extracted(backup: StoredBackup, plan: ExtractPlan, data: bytes | None = None) -> PartResult:
+    """Extract one part with the given content, in this process."""
+    if data is not None:
+        backup.parts["part_001"] = data
+    backup.store()
+    start_worker(backup.config, plan)
+    return extract_part(job_of(backup), lambda count: None)
+
+
+def job_of(backup: StoredBackup) -> PartJob:
+    path = backup.object("part_001")
+    return PartJob(str(path.relative_to(backup.folder)), path.suffix.removeprefix(".").removeprefix("tar"))
+
+
+@pytest.mark.parametrize("method", ["lz4", "zstd", "brotli", "lzma", "none"])
+def test_every_codec(method: str, backup: StoredBackup, destination: Path) -> None:
+    backup.method = method
+    result = extracted(backup, plan(destination))
+    assert set(result.files) == {name.strip("/") for name in FILES}
+    assert dict(result.directories) == {name.strip("/"): mode for name, mode in DIRECTORIES.items()}
+    assert result.size == sum(map(len, FILES.values()))
+    for name, data in FILES.items():
+        path = destination / name.strip("/")
+        assert path.read_bytes() == data
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_modes_are_cut_to_permissions(backup: StoredBackup, destination: Path) -> None:
+    data = bytearray(tar({"/a": b"", "/b": b""}))
+    data[100:108] = b"0004755\0"
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    extracted(backup, plan(destination), bytes(data))
+    assert stat.S_IMODE((destination / "a").stat().st_mode) == 0o755
+
+
+def test_missing_parents_are_made_for_the_owner_alone(backup: StoredBackup, destination: Path) -> None:
+    extracted(backup, plan(destination), tar({"base/7/1": b"x"}))
+    assert stat.S_IMODE((destination / "base/7").stat().st_mode) == 0o700
+
+
+def test_restored_files_are_new_to_a_later_delta(backup: StoredBackup, destination: Path) -> None:
+    extracted(backup, plan(destination), tar({"/a": b""}))
+    assert (destination / "a").stat().st_mtime > 1_500_000_000  # the tar says 1970
+
+
+def test_pg_control_goes_where_the_plan_says(backup: StoredBackup, destination: Path) -> None:
+    data = tar({"global/pg_control": CONTROL, "x": b""})
+    assert extracted(backup, plan(destination), data).files == ("x",)
+    assert not (destination / "global").exists()
+    result = extracted(backup, plan(destination, control_file="global/pg_control.unfinished"), data)
+    assert result.files == ("global/pg_control", "x")
+    assert (destination / "global/pg_control.unfinished").read_bytes() == CONTROL
+
+
+def test_only_wanted_files_are_written_but_all_directories(backup: StoredBackup, destination: Path) -> None:
+    result = extracted(backup, plan(destination, wanted=frozenset({"PG_VERSION"}), left_out=frozenset({"x"})))
+    assert result.files == ("PG_VERSION",)
+    assert (destination / "base/1").is_dir()
+    assert not (destination / "base/1/1259").exists()
+
+
+def test_files_to_leave_out(backup: StoredBackup, destination: Path) -> None:
+    assert extracted(backup, plan(destination, left_out=frozenset({"a"})), tar({"a": b"1", "b": b"2"})).files == ("b",)
+
+
+@pytest.mark.parametrize("name", ["../x", "/a/../../x", "a/..", "/../x"])
+def test_names_that_leave_the_destination_are_refused(name: str, backup: StoredBackup, destination: Path) -> None:
+    with pytest.raises(DataCorrupt, match="outside the destination"):
+        extracted(backup, plan(destination), tar({name: b"evil"}))
+    assert not (destination.parent / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("/", ""), ("/base/1", "base/1"), ("./x", "x"), ("//a//b", "a/b"), ("a..b", "a..b")]
+)
+def test_names_become_relative(name: str, expected: str) -> None:
+    assert relative_name(name) == expected
+
+
+def test_links_of_the_archive_are_never_followed(backup: StoredBackup, destination: Path) -> None:
+    """A link is only reported; a file below its name gets a real directory."""
+    outside = destination.parent / "outside"
+    outside.mkdir()
+    data = tar(links={"/evil": str(outside)}, end=b"") + tar({"/evil/x": b"1"})
+    assert extracted(backup, plan(destination), data).links == (("evil", str(outside)),)
+    assert list(outside.iterdir()) == []
+    assert (destination / "evil/x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("member", ["evil/x", "evil"])
+def test_links_in_the_destination_are_not_followed(member: str, backup: StoredBackup, destination: Path) -> None:
+    outside = destination.parent / "outside"
+    outside.mkdir()
+    (destination / "evil").symlink_to(outside if "/" in member else outside / "new")
+    with pytest.raises((DataCorrupt, BackupError)):
+        extracted(backup, plan(destination), tar({member: b"1"}))
+    assert list(outside.iterdir()) == []
+
+
+def test_a_tablespace_s_link_is_followed(backup: StoredBackup, destination: Path) -> None:
+    place = destination.parent / "ts"
+    place.mkdir()
+    (destination / "pg_tblspc").mkdir()
+    (destination / "pg_tblspc/16384").symlink_to(place)
+    data = tar({"/pg_tblspc/16384/PG_15/1/2": b"row"}, {"/pg_tblspc/16384": 0o700})
+    extracted(backup, plan(destination, links=frozenset({"pg_tblspc/16384"})), data)
+    assert (place / "PG_15/1/2").read_bytes() == b"row"
+
+
+@pytest.mark.parametrize(
+    "data", [tar({"/a": b"", "/a/b": b""}), tar({"/": b""}), tar({"/a/b": b""}, end=b"") + tar({"/a": b""})]
+)
+def test_contradicting_members_are_refused(data: bytes, backup: StoredBackup, destination: Path) -> None:
+    with pytest.raises((DataCorrupt, BackupError)):
+        extracted(backup, plan(destination), data)
+
+
+def test_hard_links_are_refused(backup: StoredBackup, destination: Path) -> None:
+    data = bytearray(tar(links={"/a": "b"}))
+    data[156:157] = b"1"
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    with pytest.raises(DataCorrupt, match="hard link"):
+        extracted(backup, plan(destination), bytes(data))
+
+
+@pytest.mark.parametrize("cut", [10, 200, -30])
+def test_a_truncated_part_is_named(cut: int, backup: StoredBackup, destination: Path) -> None:
+    backup.store()
+    path = backup.object("part_001")
+    path.write_bytes(path.read_bytes()[:cut])
+    start_worker(backup.config, plan(destination))
+    with pytest.raises(DataCorrupt, match=r"tar_partitions/part_001\.tar\.lz4' is damaged"):
+        extract_part(job_of(backup), lambda count: None)
+
+
+def test_what_is_no_tar_may_be_encrypted(backup: StoredBackup, destination: Path) -> None:
+    backup.store()
+    backup.object("part_001").write_bytes(os.urandom(5000))
+    start_worker(backup.config, plan(destination))
+    with pytest.raises(DataCorrupt) as raised:
+        extract_part(job_of(backup), lambda count: None)
+    assert "encrypted" in raised.value.hint
+
+
+def test_what_the_file_system_refuses_is_not_retried(backup: StoredBackup, destination: Path) -> None:
+    (destination / "a").mkdir()
+    with pytest.raises(BackupError, match=r"cannot write '.*/data/a': Is a directory"):
+        extracted(backup, plan(destination, retries=9), tar({"/a": b"1"}))
+
+
+class Flaky:
+    """Stands before an archive: opening a part fails, or its data ends with an error, as often as told."""
+
+    def __init__(self, archive: Archive, errors: list[Exception], after: int) -> None:
+        self.archive = archive
+        self.errors = errors
+        self.after = after
+
+    @contextmanager
+    def open_object(self, name: str, extension: str | None = None) -> Iterator[Iterator[Chunk]]:
+        with self.archive.open_object(name, extension) as chunks:
+            yield self._failing(b"".join(bytes(chunk) for chunk in chunks))
+
+    def _failing(self, data: bytes) -> Iterator[Chunk]:
+        if self.errors:
+            yield data[: self.after]
+            raise self.errors.pop(0)
+        yield data
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr(extract.time, "sleep", pauses.append)
+    return pauses
+
+
+def run_flaky(backup: StoredBackup, plan: ExtractPlan, errors: list[Exception], after: int = 20_000) -> list[int]:
+    """Extract with these errors first; returns the reported counts."""
+    backup.store()
+    start_worker(backup.config, plan)
+    worker = extract._workers[0]
+    worker.archive = Flaky(worker.archive, errors, after)  # type: ignore[assignment]
+    counts: list[int] = []
+    extract_part(job_of(backup), counts.append)
+    return counts
+
+
+def test_a_part_is_read_again_from_its_start(
+    backup: StoredBackup, destination: Path, no_pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception] = [StorageUnavailable("gone"), DataCorrupt("bad 1"), StorageUnavailable("gone")]
+    counts = run_flaky(backup, plan(destination, retries=3), errors)
+    assert (destination / "base/1/1259").read_bytes() == FILES["/base/1/1259"]
+    assert sum(counts) == sum(map(len, FILES.values()))  # each byte is reported once
+    assert [record.getMessage().split(": ")[1].split(":")[0] for record in caplog.records] == ["3", "2", "1"]
+    assert len(no_pauses) == 3
+
+
+def test_retries_end(backup: StoredBackup, destination: Path, no_pauses: list[float]) -> None:
+    with pytest.raises(StorageUnavailable):
+        run_flaky(backup, plan(destination, retries=2), [StorageUnavailable("gone")] * 3)
+    assert len(no_pauses) == 2
+
+
+def test_the_same_damage_twice_is_damage_at_rest(
+    backup: StoredBackup, destination: Path, no_pauses: list[float]
+) -> None:
+    errors: list[Exception] = [DataCorrupt("bad checksum")] * 9
+    with pytest.raises(DataCorrupt, match="bad checksum"):
+        run_flaky(backup, plan(destination, retries=8), errors)
+    assert len(errors) == 7
+
+
+def test_a_missing_part_is_not_retried(backup: StoredBackup, destination: Path, no_pauses: list[float]) -> None:
+    backup.store()
+    backup.object("part_001").unlink()
+    start_worker(backup.config, plan(destination, retries=9))
+    with pytest.raises(ObjectMissing):
+        extract_part(job_of(backup), lambda count: None)
+    assert no_pauses == []
+
+
+def test_the_network_limit_is_obeyed(backup: StoredBackup, destination: Path) -> None:
+    backup.method = "none"
+    backup.store()
+    config = Config.from_mapping({"WALG_FILE_PREFIX": str(backup.folder), "WALG_NETWORK_RATE_LIMIT": "1000000"})
+    start_worker(config, plan(destination))
+    limiter = extract._workers[0].archive.storage._limiter  # type: ignore[attr-defined]
+    assert limiter.limit == 1_000_000
+    assert extract_part(job_of(backup), lambda count: None).size == sum(map(len, FILES.values()))
