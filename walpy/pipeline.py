@@ -26,9 +26,12 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from walpy.errors import WalpyError, WorkerDied
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -72,6 +75,11 @@ def run_jobs(
             pool.wait_for_free_worker()
             pool.hand_out(job)
         pool.wait_for_all()
+
+
+def shared_number() -> "Synchronized[float]":
+    """A number with a lock, for initargs: the same one in the caller and in all workers."""
+    return multiprocessing.get_context("forkserver").Value("d", 0.0)
 
 
 def _ignore(_: object) -> None:

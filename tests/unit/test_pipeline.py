@@ -12,11 +12,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from walpy.errors import BackupError, DataCorrupt, Interrupted, StorageUnavailable, WalpyError, WorkerDied
-from walpy.pipeline import Report, run_jobs
+from walpy.pipeline import Report, run_jobs, shared_number
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
 
 ROOT = Path(__file__).resolve().parents[2]
 logger = logging.getLogger(__name__)
@@ -105,6 +109,17 @@ def ignores(job: int, report: Report) -> list[bool]:
     return [signal.getsignal(number) == signal.SIG_IGN for number in numbers]
 
 
+def remember(number: "Synchronized[float]") -> None:
+    settings["number"] = number
+
+
+def count_up(job: float, report: Report) -> None:
+    number = cast("Synchronized[float]", settings["number"])
+    for _ in range(100):
+        with number.get_lock():
+            number.value += job
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -138,6 +153,12 @@ def test_initializer_runs_before_the_first_job(processes: int) -> None:
         configured, ["k"], processes=processes, initializer=configure, initargs=("k", [1, 2]), on_result=results.append
     )
     assert results == [[1, 2]]
+
+
+def test_a_shared_number_is_the_same_everywhere() -> None:
+    number = shared_number()
+    run_jobs(count_up, [1.0, 2.0, 3.0], processes=3, initializer=remember, initargs=(number,))
+    assert number.value == 600
 
 
 def test_no_jobs_start_no_worker() -> None:

@@ -1,0 +1,81 @@
+"""Packs all files of a backup: plans partitions and has worker processes make them.
+
+Every core is used: a worker packs one tar at a time with several threads. Rate limits hold for all workers together.
+Memory of the command's own process: the listing, about 500 bytes a file, and as much again for what it becomes in
+files_metadata.json; for workers see partition.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from walpy.backup.partition import DISK_LIMIT, NETWORK_LIMIT, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.plan import Partition, longest_first, partitions
+from walpy.pipeline import run_jobs, shared_number
+
+if TYPE_CHECKING:
+    from walpy.backup.push_settings import PushSettings
+    from walpy.config import Config
+    from walpy.postgres.datadir import Entry
+    from walpy.progress import Progress
+    from walpy.storage.limit import SharedMoment
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """State of the command's rate limits, shared by all its processes; None where there is no limit."""
+
+    disk: "SharedMoment | None"
+    network: "SharedMoment | None"
+
+    @classmethod
+    def from_config(cls, config: "Config") -> "RateLimits":
+        """State for the limits that are set."""
+        disk, network = (shared_number() if config.integer(key) > 0 else None for key in (DISK_LIMIT, NETWORK_LIMIT))
+        return cls(disk, network)
+
+
+def pack_files(
+    config: "Config",
+    backup: str,
+    entries: "tuple[Entry, ...]",
+    settings: "PushSettings",
+    limits: RateLimits,
+    *,
+    verify: bool,
+    progress: "Progress",
+    on_result: Callable[[PartitionResult], None],
+    heartbeat: Callable[[], None],
+) -> "list[tuple[Partition[Entry], PartitionResult]]":
+    """Store the entries in tars; return what became of each partition, in their order.
+
+    on_result hears of each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the
+    first error of a worker, WorkerDied.
+    """
+    parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
+    processes = min(settings.workers, len(parts))
+    threads = -(-settings.threads // processes)
+    results: dict[str, PartitionResult] = {}
+
+    def take(result: PartitionResult) -> None:
+        results[result.tar_name] = result
+        on_result(result)
+
+    progress.start(sum(part.size for part in parts), backup)
+    try:
+        run_jobs(
+            pack,
+            (
+                PartitionJob(backup, part.tar_name, part.entries, threads, settings.page_size, verify)
+                for part in longest_first(parts)
+            ),
+            processes=processes,
+            initializer=start_worker,
+            initargs=(config, limits.disk, limits.network),
+            on_result=take,
+            on_progress=progress.advance,
+            heartbeat=heartbeat,
+        )
+    finally:
+        progress.finish()
+    return [(part, results[part.tar_name]) for part in parts]
