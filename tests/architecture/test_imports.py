@@ -1,0 +1,219 @@
+"""The structure that docs/architecture.md promises: import direction, lazy doors, start-up modules, pickling, help."""
+
+import ast
+import collections.abc
+import dataclasses
+import importlib
+import pickle
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from typer.main import get_command
+
+import walpy
+from walpy.cli import app, main
+from walpy.config import Config
+from walpy.errors import Interrupted, WalpyError
+
+SOURCE = Path(walpy.__file__).parent
+
+# A module imports from its own layer and those before it. The longest name that fits counts.
+LAYERS = [
+    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy"],
+    ["walpy.settings", "walpy.config_dotenv", "walpy.config_yaml", "walpy.config_file", "walpy.config"],
+    ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
+    ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
+    ["walpy.wal", "walpy.backup"],
+    ["walpy.cli_invocation", "walpy.cli_usage", "walpy.cli_commands", "walpy.cli_config", "walpy.cli"],
+    ["walpy.__main__"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# Modules that may import inside functions: what a command does not need must not cost its start-up.
+DOORS = {
+    "walpy.__main__": "the command that was asked for",
+    "walpy.cli": "what only shell completion needs",
+    "walpy.cli_commands": "the body of the command that runs",
+    "walpy.config_file": "the decoder of the file's type",
+    "walpy.postgres.page": "numpy, for page checksums",
+    "walpy.storage.s3_settings": "YAML, for one rare setting",
+}
+
+READS_ENVIRONMENT = {"walpy.__main__", "walpy.cli", "walpy.cli_invocation"}
+
+HEAVY = "typer click rich boto3 botocore s3transfer google psycopg asyncio multiprocessing numpy tempfile yaml tomllib"
+HEAVY_MODULES = {*HEAVY.split(), "urllib.request", "subprocess", "http.client", "ssl"}
+START_UP = "import walpy.__main__, walpy.archive, walpy.wal.push, walpy.wal.fetch, walpy.wal.prefetch, walpy.storage.fs"
+
+TRAVELLING = ("Job", "Result", "Options", "Summary", "Settings", "Config", "Setting", "Plan")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    return {
+        ".".join(("walpy", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): ast.parse(
+            path.read_text("utf-8")
+        )
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Our own modules that a tree imports, names from a package as its modules."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == "walpy")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "walpy":
+            assert node.module is not None
+            assert node.level == 0
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules() else node.module
+
+
+def level(module: str) -> int:
+    name = module
+    while name not in LEVEL:
+        name = name.rpartition(".")[0]
+        assert name not in ("", "walpy"), f"{module} has no layer: add it to LAYERS"
+    return LEVEL[name]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_one_way(module: str) -> None:
+    wrong = [name for name in imported(modules()[module]) if level(name) > level(module)]
+    assert wrong == [], f"{module} imports from a later layer"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_stand_at_the_top_except_behind_doors(module: str) -> None:
+    functions = [node for node in ast.walk(modules()[module]) if isinstance(node, ast.FunctionDef)]
+    inside = [
+        ast.unparse(node)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert bool(inside) == (module in DOORS), f"{module}: {inside}"
+
+
+def test_only_the_entry_reads_the_environment() -> None:
+    readers = {
+        module
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+        and node.attr in ("environ", "environb", "getenv")
+    }
+    assert readers <= READS_ENVIRONMENT
+
+
+def test_the_wal_commands_load_nothing_heavy() -> None:
+    code = f"import sys; {START_UP}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert HEAVY_MODULES.intersection(result.stdout.split()) == set()
+
+
+def command_lines(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from command_lines(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(command_lines(get_command(app))), ids=lambda path: " ".join(path) or "walpy")
+def test_help_of_every_command(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*path, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith(" ".join(("Usage: walpy", *path)))
+    assert shown.err == ""
+
+
+def all_subclasses(kind: type) -> Iterator[type]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from all_subclasses(subclass)
+
+
+def import_all() -> None:
+    for module in modules():
+        if module != "walpy.__main__":
+            importlib.import_module(module)
+
+
+def test_every_module_is_found_by_the_package_walk() -> None:
+    found = {item.name for item in pkgutil.walk_packages([str(SOURCE)], "walpy.")}
+    assert found == modules().keys() - {"walpy"}
+
+
+def test_every_error_survives_pickling() -> None:
+    import_all()
+    for kind in {WalpyError, *all_subclasses(WalpyError)}:
+        arguments = ("what failed", "what to do", 1) if kind is Interrupted else ("what failed", "what to do")
+        error = kind(*arguments)
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is kind
+        assert copy.args == error.args
+        assert (str(copy), copy.hint) == ("what failed", "what to do")
+
+
+@cache
+def classes() -> dict[str, type]:
+    """Our own classes by name."""
+    import_all()
+    found = [value for name in modules() for value in vars(importlib.import_module(name)).values()]
+    return {
+        value.__name__: value
+        for value in found
+        if isinstance(value, type) and value.__module__.partition(".")[0] == "walpy"
+    }
+
+
+def travelling() -> list[type]:
+    """The dataclasses that cross between processes, by the last word of their name."""
+    return [
+        kind
+        for name, kind in sorted(classes().items())
+        if dataclasses.is_dataclass(kind) and name.endswith(TRAVELLING) and not name.startswith("_")
+    ]
+
+
+def sample(hint: Any) -> Any:
+    """Some value of a type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (str, int, bool, float, bytes):
+        return hint("1") if hint is not bytes else b"1"
+    if hint in (Any, object):  # decoded JSON
+        return "text"
+    if hint is type(None):
+        return None
+    if hint is Config:
+        return Config.from_mapping({"PGUSER": "me"})
+    if origin in (UnionType, Union):
+        return sample(arguments[0])
+    if origin is tuple:
+        return tuple(sample(argument) for argument in arguments if argument is not ...)
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint, localns={**vars(collections.abc), **classes()})  # some are imported for types only
+        return hint(**{field.name: sample(hints[field.name]) for field in dataclasses.fields(hint) if field.init})  # type: ignore[operator]
+    if origin is not None:
+        return origin() if not getattr(origin, "__abstractmethods__", None) else {}
+    supertype = getattr(hint, "__supertype__", None)
+    return sample(supertype) if supertype else hint()
+
+
+def test_what_travels_between_processes_is_frozen_and_pickles() -> None:
+    kinds = travelling()
+    assert {"Config", "PartJob", "PartitionJob"} <= {kind.__name__ for kind in kinds}
+    for kind in kinds:
+        assert kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]
+        value = Config.from_mapping({"PGUSER": "me"}) if kind is Config else sample(kind)
+        assert pickle.loads(pickle.dumps(value)) == value, kind
