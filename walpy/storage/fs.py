@@ -17,7 +17,7 @@ import stat as modes
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from walpy.errors import ConfigError, ObjectExists, ObjectMissing, StorageError
@@ -117,15 +117,12 @@ class FsStorage:
 
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see Storage."""
-        children = sorted(self._children(folder), key=itemgetter(0))
-        objects = tuple(_stored(name, status) for name, status in children if _is_object(name, status))
-        return Folder(objects, tuple(name for name, status in children if modes.S_ISDIR(status.st_mode)))
+        found = self._children(folder)
+        return Folder(tuple(item for item in found.objects if not TEMPORARY.search(item.name)), found.folders)
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
-        """Every object below a folder, in name order; see Storage. Memory: the names of one directory at each depth."""
-        for name, status in self._walk(folder):
-            if _is_object(name, status):
-                yield _stored(name, status)
+        """Every object below a folder, in name order; see Storage. Memory: one directory at each depth."""
+        return (item for item in self._walk(folder) if not TEMPORARY.search(item.name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, and the directories that this empties; see Storage. Durable when it returns."""
@@ -133,7 +130,7 @@ class FsStorage:
 
     def discard_unfinished(self, folder: str) -> int:
         """Remove temporary files of puts that were killed; see Storage. There are none where anonymous files work."""
-        return self._unlink([name for name, _ in self._walk(folder) if TEMPORARY.search(name)])
+        return self._unlink([item.name for item in self._walk(folder) if TEMPORARY.search(item.name)])
 
     def close(self) -> None:
         """Nothing to release: no file stays open between calls."""
@@ -196,31 +193,33 @@ class FsStorage:
         except OSError as error:
             raise self._failure("delete objects of", folder, error) from error
 
-    def _walk(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        """All files below a folder in name order: a directory sorts as its name with the slash that follows."""
-        children = [
-            (f"{name}/" if modes.S_ISDIR(status.st_mode) else name, status) for name, status in self._children(folder)
-        ]
-        children.sort(key=itemgetter(0))
-        for name, status in children:
-            if name.endswith("/"):
-                yield from self._walk(name[:-1])
+    def _walk(self, folder: str) -> Iterator[StoredObject]:
+        """All files below a folder, temporary ones included, in name order."""
+        found = self._children(folder)
+        # A directory sorts as its name with the slash that follows in the names of what it holds.
+        order: Sequence[tuple[str, StoredObject | None]] = sorted(
+            [*((item.name, item) for item in found.objects), *((f"{name}/", None) for name in found.folders)],
+            key=itemgetter(0),
+        )
+        for name, item in order:
+            if item:
+                yield item
             else:
-                yield name, status
+                yield from self._walk(name[:-1])
 
-    def _children(self, folder: str) -> Sequence[tuple[str, os.stat_result]]:
-        """Full names of what is in a folder, in no order, temporary files included; links are followed."""
+    def _children(self, folder: str) -> Folder:
+        """What is in a folder, temporary files included; links are followed."""
         if folder:
             check_name(folder)
         with self._opened_root() as root:
             try:
                 directory = os.open(self._path(folder), OPEN_FOLDER, dir_fd=root)
             except (FileNotFoundError, NotADirectoryError):
-                return ()
+                return Folder((), ())
             except OSError as error:
                 raise self._failure("list", folder, error) from error
         try:
-            return tuple(_scan(directory, f"{folder}/" if folder else ""))
+            return _scan(directory, f"{folder}/" if folder else "")
         except OSError as error:
             raise self._failure("list", folder, error) from error
         finally:
@@ -259,24 +258,28 @@ def _stored(name: str, status: os.stat_result) -> StoredObject:
     return StoredObject(name, status.st_size, status.st_mtime_ns)
 
 
-def _is_object(name: str, status: os.stat_result) -> bool:
-    return modes.S_ISREG(status.st_mode) and not TEMPORARY.search(name)
-
-
-def _scan(directory: int, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+def _scan(directory: int, prefix: str) -> Folder:
+    objects: list[StoredObject] = []
+    folders: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
             try:
-                yield prefix + entry.name, entry.stat()
+                status = entry.stat()
             except FileNotFoundError:  # deleted meanwhile, or a link to nowhere
                 continue
+            if modes.S_ISDIR(status.st_mode):
+                folders.append(prefix + entry.name)
+            elif modes.S_ISREG(status.st_mode):
+                objects.append(_stored(prefix + entry.name, status))
+    return Folder(tuple(sorted(objects, key=attrgetter("name"))), tuple(sorted(folders)))
 
 
 def _open_made(root: int, path: str) -> int:
     try:
         return os.open(path, OPEN_FOLDER, dir_fd=root)
     except FileNotFoundError:
-        pass
+        if path == ".":
+            raise
     parent_path, _, base = path.rpartition("/")
     parent = _open_made(root, parent_path or ".")
     try:

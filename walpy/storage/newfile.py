@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from walpy.storage.base import Chunk
 
@@ -69,7 +70,8 @@ class NewFile:
         self._size += done
         self._unflushed += done
         if self._unflushed >= WRITE_BEHIND:
-            os.posix_fadvise(self._file, self._size - self._unflushed, self._unflushed, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # advice: "not needed" makes Linux begin to write what is dirty
+                os.posix_fadvise(self._file, self._size - self._unflushed, self._unflushed, os.POSIX_FADV_DONTNEED)
             self._unflushed = 0
 
     def publish(self, *, create_only: bool) -> None:
@@ -93,9 +95,8 @@ class NewFile:
         folder, self._folder = self._folder, -1
         try:
             if temporary:
-                os.unlink(temporary, dir_fd=folder)
-        except FileNotFoundError:
-            pass
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
         finally:
             for descriptor in (file, folder):
                 if descriptor >= 0:
@@ -124,10 +125,8 @@ class NewFile:
         self._file = self._create_named()
 
     def _create_named(self) -> int:
-        temporary = self._new_temporary_name()
-        file = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE, dir_fd=self._folder)
-        self._temporary = temporary
-        return file
+        self._temporary = self._new_temporary_name()  # before the file: a signal in between must not leave it behind
+        return os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE, dir_fd=self._folder)
 
     def _new_temporary_name(self) -> str:
         return f"{self._base}.tmp.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(8).hex()}"
@@ -160,9 +159,8 @@ class NewFile:
             if create_only:
                 raise
             # Linux cannot link over a name. A kill between these two leaves a temporary name, and never a wrong object.
-            temporary = self._new_temporary_name()
-            self._link_anonymous(temporary)
-            self._temporary = temporary
+            self._temporary = self._new_temporary_name()
+            self._link_anonymous(self._temporary)
             self._rename()
 
     def _link_anonymous(self, name: str) -> None:
