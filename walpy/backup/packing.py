@@ -42,15 +42,15 @@ def pack_files(
     settings: "PushSettings",
     limits: RateLimits,
     *,
-    verify: bool,
+    verify_before: int | None,
     progress: "Progress",
     on_result: Callable[[PartitionResult], None],
     heartbeat: Callable[[], None],
 ) -> "list[tuple[Partition[Entry], PartitionResult]]":
     """Store the entries in tars; return what became of each partition, in their order.
 
-    on_result hears of each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the
-    first error of a worker, WorkerDied.
+    verify_before: see PartitionJob. on_result hears of each tar as it is stored, heartbeat about once a second, both in
+    the caller's thread. Raises the first error of a worker, WorkerDied.
     """
     parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
     processes = min(settings.workers, len(parts))
@@ -66,7 +66,7 @@ def pack_files(
         run_jobs(
             pack,
             (
-                PartitionJob(backup, part.tar_name, part.entries, threads, settings.page_size, verify)
+                PartitionJob(backup, part.tar_name, part.entries, threads, settings.page_size, verify_before)
                 for part in longest_first(parts)
             ),
             processes=processes,

@@ -14,6 +14,7 @@ put holds and the partition's list of files.
 import mmap
 import os
 import queue
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,7 @@ from walpy.archive import Archive, open_archive
 from walpy.backup import tar
 from walpy.backup.cut import Item, OpenFile, Span, WholeFile, cut
 from walpy.errors import BackupError
+from walpy.postgres.page import corrupt_blocks, relation_segment
 from walpy.storage.limit import RateLimiter, limited
 from walpy.stream.pieces import PIECE_SIZE
 
@@ -45,7 +47,8 @@ DISK_LIMIT, NETWORK_LIMIT = "WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT"
 class PartitionJob:
     """One tar to make of the entries, in their order.
 
-    threads: how many read and compress. page_size: of the cluster, bytes. verify: whether to verify page checksums.
+    threads: how many read and compress. page_size: of the cluster, bytes. verify_before: verify the checksums of pages
+    last changed before this position in the WAL, where the backup starts; None: verify nothing.
     """
 
     backup: str
@@ -53,7 +56,7 @@ class PartitionJob:
     entries: "tuple[Entry, ...]"
     threads: int
     page_size: int
-    verify: bool = False
+    verify_before: int | None = None
 
     def __str__(self) -> str:
         return f"{self.backup}/{self.tar_name}"
@@ -107,6 +110,7 @@ class Packer:
         self._disk = disk
         self._vanished: set[str] = set()
         self._corrupt: dict[str, list[int]] = {}
+        self._lock = threading.Lock()  # of what the threads find out
         self._depth = job.threads + PIECES_AHEAD
         self._buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._open_files: list[OpenFile] = []
@@ -180,7 +184,7 @@ class Packer:
             return self._fill_whole(item, room)
         view = room[: item.length]
         try:
-            self._read(item.file.entry, item.file.descriptor, item.offset, view)
+            self._read_file(item.file.entry, item.file.descriptor, item.offset, view)
         finally:
             item.file.release()
         return item.length
@@ -195,7 +199,7 @@ class Packer:
         padding = tar.padding(entry.size)
         room[:start] = item.header
         try:
-            self._read(entry, descriptor, 0, room[start:end])
+            self._read_file(entry, descriptor, 0, room[start:end])
         finally:
             os.close(descriptor)
         room[end : end + padding] = bytes(padding)
@@ -220,21 +224,45 @@ class Packer:
         except OSError as error:
             raise BackupError(f"cannot open {entry.path!r}: {error.strerror}") from error
 
-    def _read(self, entry: "Entry", descriptor: int, offset: int, view: memoryview) -> None:
-        """Read len(view) bytes of a file; what is missing at its end is zero."""
+    def _read_file(self, entry: "Entry", descriptor: int, offset: int, view: memoryview) -> None:
+        """Read len(view) bytes of a file, and verify them; what is missing at its end is zero."""
         if self._disk is not None and len(view):
             self._disk.acquire(len(view))
-        done = 0
-        try:
-            while done < len(view):
-                count = os.preadv(descriptor, [view[done:]], offset + done)
-                if count == 0:
-                    break
-                done += count
-        except OSError as error:
-            raise BackupError(f"cannot read {entry.path!r} at offset {offset + done}: {error.strerror}") from error
-        if done < len(view):
-            view[done:] = bytes(len(view) - done)
+        _read(entry, descriptor, offset, view)
+        if self._job.verify_before is not None:
+            self._verify(entry, descriptor, offset, view, self._job.verify_before)
+
+    def _verify(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, start_lsn: int) -> None:
+        segment = relation_segment(entry.name)
+        size = self._job.page_size
+        pages = view[: len(view) // size * size]
+        if segment is None or not pages:
+            return
+        blocks = corrupt_blocks(
+            pages,
+            segment=segment,
+            offset=offset,
+            page_size=size,
+            start_lsn=start_lsn,
+            read_again=lambda place: os.pread(descriptor, size, place),
+        )
+        if blocks:
+            with self._lock:
+                self._corrupt.setdefault(entry.name, []).extend(blocks)
+
+
+def _read(entry: "Entry", descriptor: int, offset: int, view: memoryview) -> None:
+    done = 0
+    try:
+        while done < len(view):
+            count = os.preadv(descriptor, [view[done:]], offset + done)
+            if count == 0:
+                break
+            done += count
+    except OSError as error:
+        raise BackupError(f"cannot read {entry.path!r} at offset {offset + done}: {error.strerror}") from error
+    if done < len(view):
+        view[done:] = bytes(len(view) - done)
 
 
 def _size(item: Item) -> int:

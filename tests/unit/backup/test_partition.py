@@ -4,6 +4,7 @@ import io
 import os
 import random
 import stat
+import struct
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -80,8 +81,8 @@ def settings(storage: Path, **more: str) -> Config:
     return Config.from_mapping({"WALG_FILE_PREFIX": str(storage), **more})
 
 
-def job(entries: Iterable[Entry], *, threads: int = 2, verify: bool = False) -> PartitionJob:
-    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, PAGE, verify)
+def job(entries: Iterable[Entry], *, threads: int = 2, verify_before: int | None = None) -> PartitionJob:
+    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, PAGE, verify_before)
 
 
 def packed(archive: Archive, job: PartitionJob) -> tuple[PartitionResult, bytes]:
@@ -239,6 +240,33 @@ def test_reads_pass_the_disk_limit(entries: tuple[Entry, ...], storage: Path) ->
     limiter = Acquired()
     Packer(open_archive(settings(storage)), job(entries, threads=1), lambda count: None, limiter).run()  # type: ignore[arg-type]
     assert limiter.total == sum(SIZES.values())
+
+
+def bad_page(lsn: int) -> bytes:
+    """A page that no checksum fits, last changed at lsn."""
+    return struct.pack("=II", lsn >> 32, lsn & 0xFFFFFFFF) + b"\xff" * (PAGE - 8)
+
+
+@pytest.mark.parametrize("size", [40, 300])  # pages: a whole file, a file in spans
+@pytest.mark.parametrize("name", ["/base/5/16384", "/base/5/16384.2", "/pg_tblspc/16400/PG_15_202209061/5/1259"])
+def test_corrupt_pages_are_reported_and_stored_as_they_are(name: str, size: int, tmp_path: Path, storage: Path) -> None:
+    start = 0x1_0000_0000
+    path = tmp_path / "relation"
+    pages = [bytes(PAGE)] * size
+    pages[3], pages[size - 1], pages[7] = bad_page(start - 1), bad_page(5), bad_page(start)
+    path.write_bytes(b"".join(pages) + b"half a page")
+    archive = open_archive(settings(storage))
+    result, data = packed(archive, job([entry(path, name)], verify_before=start))
+    assert result.corrupt == ((name, (3, size - 1)),)
+    assert contents(data)[name.lstrip("/")] == path.read_bytes()
+    assert packed(archive, job([entry(path, name)]))[0].corrupt == ()
+
+
+def test_only_relations_are_verified(tmp_path: Path, storage: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bad_page(1))
+    result, _ = packed(open_archive(settings(storage)), job([entry(path, "/pg_xact/0000")], verify_before=1 << 40))
+    assert result.corrupt == ()
 
 
 def test_job_is_named_by_its_tar(entries: tuple[Entry, ...]) -> None:
