@@ -92,8 +92,8 @@ def backup_push(
     target_storage: TargetStorage = "",
 ) -> None:
     """Take a base backup of a running server."""
-    from walpy.backup.push import PushOptions
     from walpy.backup.push import backup_push as push
+    from walpy.backup.push_settings import PushOptions
 
     config = _with_flags(
         _load(ctx, target_storage),

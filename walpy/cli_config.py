@@ -10,14 +10,14 @@ import typer
 from walpy.cli_invocation import Invocation, print_result
 from walpy.cli_usage import Command
 from walpy.config import Config
-from walpy.settings import KNOWN, known
+from walpy.settings import IGNORED, KNOWN, is_ignored, known
 
 app = typer.Typer(help="Show the configuration.", invoke_without_command=True, rich_markup_mode=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting for people: a secret's value is masked; problem tells why the value cannot be used."""
+    """One setting for people: a secret's value is masked; problem tells why the value has no effect."""
 
     key: str
     value: str
@@ -42,8 +42,8 @@ def show(
 
 
 def settings_in_force(config: Config) -> Iterator[Row]:
-    """Every setting with a value, sorted by key."""
-    for key in sorted(config.settings.keys() | KNOWN.keys()):
+    """Every setting with a value, sorted by key; defaults only of those that walpy acts on."""
+    for key in sorted(config.settings.keys() | KNOWN.keys() - IGNORED):
         if config.text(key):
             yield Row(key, config.shown(key), config.origin(key), _problem(config, key))
 
@@ -68,7 +68,7 @@ def _problem(config: Config, key: str) -> str:
         entry.parse(config.text(key))
     except ValueError as error:
         return str(error)
-    return ""
+    return "not used by walpy" if is_ignored(key) else ""
 
 
 def _origin(row: Row) -> str:

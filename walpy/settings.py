@@ -246,6 +246,32 @@ _ALIASES_WITH_FLAG = (
 )
 ALIASES_WITH_FLAG = frozenset(_ALIASES_WITH_FLAG.split())
 
+# What walpy takes without a murmur and does not act on: other storages, failover, ciphers that encryption_settings
+# refuses as a whole, Go's runtime, WAL-G's profiler, and knobs of commands or algorithms that walpy does not have.
+_IGNORED_FAMILIES = (
+    "AZURE_",
+    "OS_",
+    "OSS_",
+    "SSH_",
+    "WALG_FAILOVER_",
+    "WALG_STATSD_",
+    "PROFILE_",
+    "HTTP_",
+    "YC_SERVICE_",
+    "GOMAX",
+    "GODEBUG",
+)
+_IGNORED_KEYS = (
+    "WALG_DIRECT_IO WALG_DIRECT_IO_BLOCK_COUNT WALG_USE_WAL_DELTA WALG_FORCE_WAL_DELTA WALG_SERIALIZER_TYPE"
+    " WALG_STREAM_CREATE_COMMAND WALG_STREAM_RESTORE_COMMAND WALG_INTEGRITY_MAX_DELAYED_WALS WALG_SLOTNAME"
+    " WALG_DAEMON_WAL_UPLOAD_TIMEOUT WALG_PG_WAL_PAGE_SIZE PGBACKREST_STANZA WALG_LIBSODIUM_KEY_TRANSFORM"
+    " WALG_ENVELOPE_CACHE_EXPIRATION WALG_PGP_KEY_PASSPHRASE WALG_ENVELOPE_PGP_YC_CSE_KMS_KEY_ID"
+    " WALG_ENVELOPE_PGP_YC_SERVICE_ACCOUNT_KEY_FILE WALG_ENVELOPE_PGP_YC_ENDPOINT WALG_CSE_KMS_REGION"
+    " S3_ENDPOINT_PORT S3_ENDPOINT_PROTOCOL S3_RANGE_BATCH_ENABLED S3_RANGE_MAX_RETRIES S3_MAX_RETRIES"
+    " S3_MIN_THROTTLING_RETRY_DELAY S3_MAX_THROTTLING_RETRY_DELAY AWS_DEFAULT_REGION AWS_DEFAULT_OUTPUT"
+)
+IGNORED = frozenset(_IGNORED_KEYS.split()).union(key for key in KNOWN if key.startswith(_IGNORED_FAMILIES))
+
 _SECRET_WORDS = ("KEY", "SECRET", "PASSWORD", "PASSPHRASE", "TOKEN", "CREDENTIAL")
 
 
@@ -273,6 +299,11 @@ def is_secret(key: str) -> bool:
     if found is not None:
         return found.secret
     return any(word in key for word in _SECRET_WORDS) and not key.endswith(("_PATH", "_FILE"))
+
+
+def is_ignored(key: str) -> bool:
+    """Whether walpy knows the key (an alias counts) and does not act on it."""
+    return (key[5:] if key[5:] in KNOWN and key not in KNOWN else key) in IGNORED
 
 
 def flag_of(key: str) -> str:

@@ -21,6 +21,7 @@ import walpy
 from walpy.cli import app, main
 from walpy.config import Config
 from walpy.errors import Interrupted, WalpyError
+from walpy.settings import ENCRYPTION_KEYS, IGNORED, KNOWN, POSTGRES_KEYWORDS, known
 
 SOURCE = Path(walpy.__file__).parent
 
@@ -121,6 +122,39 @@ def test_the_wal_commands_load_nothing_heavy() -> None:
     code = f"import sys; {START_UP}; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert HEAVY_MODULES.intersection(result.stdout.split()) == set()
+
+
+def test_every_known_setting_is_read_or_listed_as_ignored() -> None:
+    words = {
+        word
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and module != "walpy.settings"
+        for word in node.value.split()
+    }
+    read = {key for key in KNOWN if key in words or key in POSTGRES_KEYWORDS or key in ENCRYPTION_KEYS}
+    prefixes = {key for key in KNOWN if key.endswith("_PREFIX")}  # read by their kind
+    assert KNOWN.keys() - read - prefixes - IGNORED == set(), "read nowhere: remove from KNOWN, or add to IGNORED"
+    assert IGNORED & read == set(), "read somewhere: remove from IGNORED"
+    assert KNOWN.keys() >= IGNORED
+
+
+def test_every_setting_that_is_read_is_known() -> None:
+    accessors = {"text", "integer", "boolean", "seconds", "size", "is_set", "origin", "invalid"}
+    accessors |= {"storage_text", "storage_integer", "storage_boolean", "storage_key"}
+    keys = {
+        node.args[0].value
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in accessors
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+        and node.args[0].value.isupper()
+    }
+    assert {key for key in keys if known(key) is None} == set()
 
 
 def command_lines(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
