@@ -1,0 +1,118 @@
+"""Names of all relations in all databases, for restoring some of them (WAL-G's DatabasesByNames)."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from walpy.errors import PostgresError
+from walpy.postgres.server import Server, connect
+
+if TYPE_CHECKING:
+    from walpy.config import Config
+
+logger = logging.getLogger(__name__)
+
+DATABASES = "SELECT oid::bigint, datname FROM pg_database WHERE datallowconn ORDER BY datname"
+
+# pg_relation_filepath names the file of mapped catalogs, whose relfilenode is 0; of what has no file it is NULL.
+RELATIONS = """
+SELECT c.oid::bigint, c.relfilenode::bigint, n.nspname || '.' || c.relname, c.relkind::text,
+       CASE WHEN c.relfilenode = 0 THEN pg_relation_filepath(c.oid) END,
+       (SELECT min(i.inhparent::bigint) FROM pg_inherits i WHERE i.inhrelid = c.oid)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY 3
+"""
+PARTITIONED_TABLE = "p"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation: its oid, its file number (0 for a partitioned table) and all its descendants by `schema.name`."""
+
+    oid: int
+    relfilenode: int
+    subtables: Mapping[str, "Relation"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRelations:
+    """A database: its oid, and its relations by `schema.name` (those with files, and partitioned tables)."""
+
+    oid: int
+    relations: Mapping[str, Relation]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One relation of pg_class; path is set where relfilenode is 0, parent is an oid."""
+
+    oid: int
+    relfilenode: int
+    name: str
+    kind: str
+    path: str | None
+    parent: int | None
+
+
+def collect_relations(config: "Config", server: Server) -> dict[str, DatabaseRelations]:
+    """Relations of every database that accepts connections, by database name.
+
+    A database that cannot be read is left out with a warning: names are a convenience, the backup is not at stake.
+    """
+    databases: dict[str, DatabaseRelations] = {}
+    for oid, name in server.query("listing the databases", DATABASES):
+        try:
+            with connect(config, str(name)) as database:
+                rows = [_row(row) for row in database.query("listing the relations", RELATIONS)]
+        except PostgresError as error:
+            logger.warning(
+                "cannot list the relations of database %r, which only a partial restore needs: %s", name, error
+            )
+            continue
+        databases[str(name)] = DatabaseRelations(int(str(oid)), relation_tree(rows))
+    return databases
+
+
+def relation_tree(rows: list[Row]) -> dict[str, Relation]:
+    """Relations without a parent, with all their direct and indirect children as subtables: a pure function.
+
+    Unlike WAL-G, children in another schema and those of partitioned indexes are kept.
+    """
+    kept = {row.oid: row for row in rows if _has_file(row) or row.kind == PARTITIONED_TABLE}
+    children: dict[int, dict[str, Relation]] = {}
+    for row in kept.values():
+        ancestor = _ancestor(row, kept)
+        if ancestor is not row:
+            children.setdefault(ancestor.oid, {})[row.name] = Relation(row.oid, _file_number(row))
+    return {
+        row.name: Relation(row.oid, _file_number(row), children.get(row.oid, {}))
+        for row in kept.values()
+        if _ancestor(row, kept) is row
+    }
+
+
+def _ancestor(row: Row, rows: Mapping[int, Row]) -> Row:
+    while row.parent is not None and row.parent in rows:
+        row = rows[row.parent]
+    return row
+
+
+def _has_file(row: Row) -> bool:
+    return row.relfilenode != 0 or row.path is not None
+
+
+def _file_number(row: Row) -> int:
+    return row.relfilenode or int((row.path or "0").rpartition("/")[2])
+
+
+def _row(fields: tuple[object, ...]) -> Row:
+    oid, relfilenode, name, kind, path, parent = fields
+    return Row(
+        oid=int(str(oid)),
+        relfilenode=int(str(relfilenode)),
+        name=str(name),
+        kind=str(kind),
+        path=None if path is None else str(path),
+        parent=None if parent is None else int(str(parent)),
+    )
