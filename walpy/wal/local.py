@@ -195,8 +195,12 @@ class IncomingFile:
         self.temporary = temporary
         self.final = final
         self.size = 0
-        self._descriptor = _open_locked(temporary)
-        interrupts.unfinished_files.add(temporary)
+        interrupts.unfinished_files.add(temporary)  # first: a signal may come as soon as the file is there
+        try:
+            self._descriptor = _open_locked(temporary)
+        except OSError:
+            interrupts.unfinished_files.discard(temporary)
+            raise
 
     def write(self, chunk: Chunk) -> None:
         """Append a chunk."""
