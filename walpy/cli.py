@@ -43,7 +43,7 @@ def _global_flags(
     _config: Annotated[
         str, typer.Option("--config", metavar="FILE", help="Configuration file (default: the first ~/.walg.*).")
     ] = "",
-    _turbo: Annotated[bool, typer.Option("--turbo", help="Ignore rate limits, and read with more workers.")] = False,
+    _turbo: Annotated[bool, typer.Option("--turbo", help="Ignore rate limits; a reader for each core.")] = False,
 ) -> None:
     # --config and --turbo are taken before typer sees them; they stand here for --help.
     if version:

@@ -28,8 +28,8 @@ HIDDEN = "--HIDDEN--"  # as WAL-G prints a secret
 ENVIRONMENT = "environment"
 DEFAULT = "default"
 
-# What --turbo stands for: no rate limits, more readers.
-TURBO = {"WALG_DISK_RATE_LIMIT": "", "WALG_NETWORK_RATE_LIMIT": "", "WALG_UPLOAD_DISK_CONCURRENCY": "4"}
+# What --turbo unsets: without them there is no rate limit, and a reader for each core.
+TURBO = ("WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT", "WALG_UPLOAD_DISK_CONCURRENCY")
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def split_setting_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str],
         name, equals, value = argument.partition("=")
         key = key_of_flag(name) if name.startswith("--") else None
         if name == "--turbo":
-            turbo = TURBO if not equals or value in TRUE_WORDS else {}
+            turbo = dict.fromkeys(TURBO, "") if not equals or value in TRUE_WORDS else {}
         elif key or name == "--config":
             text = value if equals else next(arguments, None)
             if text is None:

@@ -61,7 +61,7 @@ _CORE = {
     "WALG_TARGET_STORAGE": Known(parse_text, flag=False),
     "WALG_DOWNLOAD_CONCURRENCY": _integer("10"),
     "WALG_UPLOAD_CONCURRENCY": _integer("16"),
-    "WALG_UPLOAD_DISK_CONCURRENCY": _integer("1"),
+    "WALG_UPLOAD_DISK_CONCURRENCY": _integer(),  # WAL-G: 1; walpy: one for each core
     "WALG_UPLOAD_QUEUE": _integer("2"),
     "WALG_DOWNLOAD_FILE_RETRIES": _integer("15"),
     "TOTAL_BG_UPLOADED_LIMIT": _integer("32"),

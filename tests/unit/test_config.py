@@ -210,12 +210,10 @@ def test_a_flag_without_its_value() -> None:
 
 
 def test_turbo_lifts_limits_and_gives_way_to_explicit_flags() -> None:
-    _, flags, _ = split_setting_flags(["backup-push", "--turbo"])
-    config = load_config(flags, {"WALG_DISK_RATE_LIMIT": "1000", "WALG_NETWORK_RATE_LIMIT": "1000"})
-    assert not config.is_set("WALG_DISK_RATE_LIMIT")
+    _, flags, _ = split_setting_flags(["backup-push", "--turbo", "--walg-disk-rate-limit=5"])
+    environ = dict.fromkeys(("WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT", "WALG_UPLOAD_DISK_CONCURRENCY"), "1")
+    config = load_config(flags, environ)
+    assert config.integer("WALG_DISK_RATE_LIMIT") == 5
     assert not config.is_set("WALG_NETWORK_RATE_LIMIT")
-    assert config.integer("WALG_UPLOAD_DISK_CONCURRENCY") == 4
-    assert (
-        split_setting_flags(["--walg-upload-disk-concurrency=8", "--turbo"])[1]["WALG_UPLOAD_DISK_CONCURRENCY"] == "8"
-    )
+    assert not config.is_set("WALG_UPLOAD_DISK_CONCURRENCY")
     assert split_setting_flags(["--turbo=false"])[1] == {}
