@@ -13,6 +13,7 @@ from typer.main import get_command
 import walpy
 from walpy import cli_commands
 from walpy.backup import fetch as fetch_module
+from walpy.backup import push as push_module
 from walpy.cli import app, main
 from walpy.cli_usage import WALG_ONLY
 from walpy.config import Config
@@ -190,6 +191,25 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
     assert options.reverse_unpack
     assert not options.skip_redundant_tars
     assert config.text("PGHOST") == "h"
+
+
+def test_flags_of_backup_push_reach_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(push_module, "backup_push", lambda *arguments: calls.append(arguments))
+    monkeypatch.setenv("WALG_STORE_ALL_CORRUPT_BLOCKS", "true")
+    monkeypatch.setenv("WALG_SENTINEL_USER_DATA", '"of the environment"')
+    assert (
+        main(["backup-push", "/data", "-fp", "--verify=true", "--add-user-data", "{}", "--delta-from-name=b", "-r"])
+        == 0
+    )
+    config, directory, options, _ = calls[0]
+    assert (directory, options.user_data, config.text("WALG_DELTA_FROM_NAME")) == ("/data", "{}", "b")
+    assert (options.full, options.permanent, options.verify, options.store_all_corrupt) == (True,) * 4
+    assert not options.without_files_metadata
+    assert config.boolean("WALG_USE_RATING_COMPOSER")
+    assert main(["backup-push"]) == 0
+    assert calls[1][1] == ""
+    assert calls[1][2].user_data == '"of the environment"'
 
 
 def test_flags_become_settings() -> None:
