@@ -86,8 +86,8 @@ class Storage(Protocol):
     def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
         """Those of the named objects that exist, in the order of names; proves the absence of the others.
 
-        One listing of the common prefix where the storage can list, a stat of each elsewhere. A missing bucket or root
-        directory that should hold them is an error for object stores, an empty answer for the file system.
+        One listing of the common prefix where the storage can list, a look-up of each elsewhere. A missing bucket or
+        root directory is an error: it proves nothing.
         """
         ...
 
