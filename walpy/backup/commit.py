@@ -37,6 +37,11 @@ class StoredBackup:
         """Bytes stored in all parts so far."""
         return sum(self._parts.values())
 
+    @property
+    def part_count(self) -> int:
+        """Parts so far."""
+        return len(self._parts)
+
     def claim(self) -> None:
         """Make sure that the name is free. Raises BackupError when a complete backup has it."""
         try:

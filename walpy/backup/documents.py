@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry, FilesMetadata
-from walpy.backup.model import BackupMetadata, Sentinel, Spec
+from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
 from walpy.backup.timestamp import Timestamp
 
 if TYPE_CHECKING:
     from walpy.backup.partition import PartitionResult
     from walpy.backup.plan import Partition
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.datadir import Entry, TablespaceLink
 
 SOME_CORRUPT_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
 
@@ -101,6 +101,13 @@ def files_metadata(
         tar_file_sets[_base(result.object_name)] = tuple(described)
     tar_file_sets[_base(label_object)] = (TABLESPACE_MAP, LABEL)
     return FilesMetadata(files, tar_file_sets, databases)
+
+
+def tablespace_spec(data_directory: str, links: "Sequence[TablespaceLink]") -> Spec | None:
+    """Where the tablespaces are; None without any."""
+    if not links:
+        return None
+    return Spec(data_directory, tuple(Tablespace(link.name, link.location, link.link) for link in links))
 
 
 def now_rounded_up() -> Timestamp:

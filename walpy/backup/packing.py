@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.partition import DISK_LIMIT, NETWORK_LIMIT, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.partition import DISK_LIMIT, NETWORK_LIMIT, Pages, PartitionJob, PartitionResult, pack, start_worker
 from walpy.backup.plan import Partition, longest_first, partitions
 from walpy.pipeline import run_jobs, shared_number
 
@@ -42,15 +42,15 @@ def pack_files(
     settings: "PushSettings",
     limits: RateLimits,
     *,
-    verify_before: int | None,
+    pages: Pages,
     progress: "Progress",
     on_result: Callable[[PartitionResult], None],
     heartbeat: Callable[[], None],
 ) -> "list[tuple[Partition[Entry], PartitionResult]]":
     """Store the entries in tars; return what became of each partition, in their order.
 
-    verify_before: see PartitionJob. on_result hears of each tar as it is stored, heartbeat about once a second, both in
-    the caller's thread. Raises the first error of a worker, WorkerDied.
+    on_result hears of each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the
+    first error of a worker, WorkerDied.
     """
     parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
     processes = min(settings.workers, len(parts))
@@ -65,10 +65,7 @@ def pack_files(
     try:
         run_jobs(
             pack,
-            (
-                PartitionJob(backup, part.tar_name, part.entries, threads, settings.page_size, verify_before)
-                for part in longest_first(parts)
-            ),
+            (PartitionJob(backup, part.tar_name, part.entries, threads, pages) for part in longest_first(parts)),
             processes=processes,
             initializer=start_worker,
             initargs=(config, limits.disk, limits.network),

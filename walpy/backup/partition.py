@@ -44,19 +44,25 @@ DISK_LIMIT, NETWORK_LIMIT = "WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT"
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionJob:
-    """One tar to make of the entries, in their order.
+class Pages:
+    """Data pages of a cluster: their size in bytes, and which checksums to verify.
 
-    threads: how many read and compress. page_size: of the cluster, bytes. verify_before: verify the checksums of pages
-    last changed before this position in the WAL, where the backup starts; None: verify nothing.
+    verify_before: those of pages last changed before this position in the WAL, where the backup starts; None: none.
     """
+
+    size: int
+    verify_before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionJob:
+    """One tar to make of the entries, in their order; threads: how many read and compress."""
 
     backup: str
     tar_name: str
     entries: "tuple[Entry, ...]"
     threads: int
-    page_size: int
-    verify_before: int | None = None
+    pages: Pages
 
     def __str__(self) -> str:
         return f"{self.backup}/{self.tar_name}"
@@ -151,7 +157,7 @@ class Packer:
         pending: deque[Future[tuple[memoryview, int, bytes]]] = deque()
         pool = ThreadPoolExecutor(self._job.threads if encode else 1, thread_name_prefix="piece")
         try:
-            for items in cut(self._job.entries, self._open, piece_size=PIECE_SIZE, page_size=self._job.page_size):
+            for items in cut(self._job.entries, self._open, piece_size=PIECE_SIZE, page_size=self._job.pages.size):
                 if len(pending) == self._depth:
                     yield from self._next(pending)
                 pending.append(pool.submit(self._piece, items, encode))
@@ -229,12 +235,12 @@ class Packer:
         if self._disk is not None and len(view):
             self._disk.acquire(len(view))
         _read(entry, descriptor, offset, view)
-        if self._job.verify_before is not None:
-            self._verify(entry, descriptor, offset, view, self._job.verify_before)
+        if self._job.pages.verify_before is not None:
+            self._verify(entry, descriptor, offset, view, self._job.pages.verify_before)
 
     def _verify(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, start_lsn: int) -> None:
         segment = relation_segment(entry.name)
-        size = self._job.page_size
+        size = self._job.pages.size
         pages = view[: len(view) // size * size]
         if segment is None or not pages:
             return

@@ -43,7 +43,6 @@ class PushSettings:
     tar_threshold: int
     workers: int
     threads: int
-    page_size: int
     alive_interval: float
     stop_timeout: float
     wal_timeout: float
@@ -61,7 +60,6 @@ def check_settings(config: "Config", options: PushOptions) -> PushSettings:
         tar_threshold=max(0, config.integer("WALG_TAR_SIZE_THRESHOLD")),
         workers=workers,
         threads=threads,
-        page_size=config.integer("WALG_PG_BLOCK_SIZE", minimum=1),
         alive_interval=config.seconds("WALG_ALIVE_CHECK_INTERVAL"),
         stop_timeout=config.seconds("WALG_STOP_BACKUP_TIMEOUT"),
         wal_timeout=wait_timeout(config),

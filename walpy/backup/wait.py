@@ -12,6 +12,7 @@ from walpy.wal.segment import format_lsn, segment_before_lsn, segment_name, segm
 if TYPE_CHECKING:
     from walpy.archive import Archive
     from walpy.config import Config
+    from walpy.postgres.server import ServerFacts
 
 TIMEOUT_KEY = "WALPY_WAL_WAIT_TIMEOUT"
 DEFAULT_TIMEOUT = 3600.0  # seconds
@@ -29,6 +30,56 @@ def wait_timeout(config: "Config") -> float:
     if seconds < 0:
         raise config.invalid(TIMEOUT_KEY, "must not be negative")
     return seconds
+
+
+def archives_wal(facts: "ServerFacts") -> bool:
+    """Whether the server archives WAL by itself: a standby does with archive_mode=always alone."""
+    modes = ("always",) if facts.in_recovery else ("on", "always")
+    has_way = facts.archive_command not in ("", "(disabled)") or bool(facts.archive_library)
+    return facts.archive_mode in modes and has_way
+
+
+class WalWait:
+    """Decides who waits for which WAL.
+
+    A server that archives to this archive has the time-out for everything up to the stop position; walpy looks into
+    the archive itself, where the server's own wait only knows that archive_command succeeded. For a standby the primary
+    archives, the last segment only when it is full, which may take hours: that one is not waited for. A server that
+    does not archive gets a warning, as with WAL-G: its WAL may be kept by other means.
+    """
+
+    def __init__(self, archive: "Archive", facts: "ServerFacts", timeout: float) -> None:
+        """timeout: seconds without progress; 0: do not look into the archive at all."""
+        self._archive = archive
+        self._facts = facts
+        self._timeout = timeout
+        self._archives = archives_wal(facts)
+
+    def is_left_to_server(self, stop_timeout: float) -> bool:
+        """Whether the server should wait before it stops the backup; stop_timeout: seconds it has been given, or 0.
+
+        Never when it has no way to archive: it would wait for ever.
+        """
+        return self._archives and (stop_timeout > 0 or self._timeout == 0)
+
+    def wait(self, timeline: int, start_lsn: int, stop_lsn: int) -> list[str]:
+        """Wait for the WAL of a stopped backup; names of all its segments. Raises BackupError after the time-out."""
+        names = required_segments(timeline, start_lsn, stop_lsn, self._facts.segment_size)
+        if self._timeout == 0:
+            logger.warning("%s is 0: nobody looks whether the archive holds %s", TIMEOUT_KEY, _named(names))
+            return names
+        due = self._due(names)
+        wait_for_segments(self._archive, due, self._timeout)
+        missing = missing_segments(self._archive, names[len(due) :])
+        if missing:
+            by_whom = "when the primary archives it" if self._facts.in_recovery else "with WAL from elsewhere"
+            logger.warning("The archive does not hold %s: the backup can be restored only %s", _named(missing), by_whom)
+        return names
+
+    def _due(self, names: list[str]) -> list[str]:
+        if self._archives:
+            return names
+        return names[:-1] if self._facts.in_recovery and self._facts.archive_mode == "on" else []
 
 
 def required_segments(timeline: int, start_lsn: int, stop_lsn: int, segment_size: int) -> list[str]:

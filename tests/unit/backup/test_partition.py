@@ -15,7 +15,7 @@ from walpy.archive import Archive, open_archive
 from walpy.backup import tar
 from walpy.backup.cut import WHOLE_FILE, Item, OpenFile, Span, WholeFile, cut
 from walpy.backup.members import tar_member
-from walpy.backup.partition import Packer, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.partition import Packer, Pages, PartitionJob, PartitionResult, pack, start_worker
 from walpy.config import Config
 from walpy.errors import BackupError, StorageUnavailable
 from walpy.pipeline import run_jobs
@@ -82,7 +82,7 @@ def settings(storage: Path, **more: str) -> Config:
 
 
 def job(entries: Iterable[Entry], *, threads: int = 2, verify_before: int | None = None) -> PartitionJob:
-    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, PAGE, verify_before)
+    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, Pages(PAGE, verify_before))
 
 
 def packed(archive: Archive, job: PartitionJob) -> tuple[PartitionResult, bytes]:

@@ -22,7 +22,6 @@ def test_defaults() -> None:
         tar_threshold=1073741823,
         workers=cores,
         threads=cores,
-        page_size=8192,
         alive_interval=60,
         stop_timeout=0,
         wal_timeout=3600,

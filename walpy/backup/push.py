@@ -1,0 +1,271 @@
+"""backup-push: a full backup of a running server's data directory, from start to sentinel.
+
+What makes it right, in the order of the steps:
+
+- The server starts the backup before the first file is listed, and stops it after the last one was read: recovery from
+  backup_label repairs whatever changed in between.
+- pg_control is read last: recovery must not begin later than any file's state.
+- backup_label and tablespace_map come from the stop alone.
+- The WAL between start and stop is in the archive, and every part is there with the size that was stored, before the
+  sentinel is: the backup exists from then on, as a whole.
+
+Whatever fails before, a signal included, ends the workers and the backup in the server, and removes what was stored.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from walpy.archive import open_archive
+from walpy.backup import documents
+from walpy.backup.commit import StoredBackup
+from walpy.backup.lock import backup_lock
+from walpy.backup.packing import RateLimits, pack_files
+from walpy.backup.partition import NETWORK_LIMIT, Pages
+from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
+from walpy.backup.special_tars import CONTROL_TAR, LABEL_TAR, control_file, label_files, put_tar
+from walpy.backup.start_stop import (
+    RunningBackup,
+    check_cluster,
+    check_timeline,
+    list_files,
+    start_backup,
+    stop_backup,
+    warn_of_settings,
+)
+from walpy.backup.table_names import table_names
+from walpy.backup.wait import WalWait
+from walpy.errors import UsageError, WalpyError
+from walpy.postgres.control import read_control_bytes
+from walpy.postgres.keep_alive import KeepAlive
+from walpy.postgres.server import Server, ServerFacts, connect
+from walpy.storage.limit import RateLimiter, limited
+from walpy.wal.identity import check_identity
+
+if TYPE_CHECKING:
+    from walpy.archive import Archive, Stored
+    from walpy.backup.files_metadata import Database, FilesMetadata
+    from walpy.backup.partition import PartitionResult
+    from walpy.backup.plan import Partition
+    from walpy.backup.special_tars import SmallFile
+    from walpy.backup.timestamp import Timestamp
+    from walpy.config import Config
+    from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.server import StoppedBackup
+    from walpy.progress import Progress
+
+    Packed = list[tuple[Partition[Entry], PartitionResult]]
+
+__all__ = ["BackupSummary", "PushOptions", "backup_push"]
+
+STORAGE_NAME = "default"  # WAL-G's name of the primary storage; scripts look for it in the log
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSummary:
+    """What a push has done. Sizes are bytes, seconds those of the whole push.
+
+    uncompressed_size: of the files' data. stored_size: of all tars. first_segment, last_segment: the WAL that every
+    restore needs.
+    """
+
+    name: str
+    uncompressed_size: int
+    stored_size: int
+    tar_count: int
+    seconds: float
+    first_segment: str
+    last_segment: str
+    corrupt_block_count: int
+
+
+def backup_push(config: "Config", data_directory: str, options: PushOptions, progress: "Progress") -> BackupSummary:
+    """Take a full backup of the server that the PG* settings lead to, and store it.
+
+    data_directory: the server's own, on this host. progress: counts bytes of data files. Raises WalpyError; no backup
+    is listed then, and nothing left in the archive but what could not be removed.
+    """
+    began = time.monotonic()
+    logger.info("Backup will be pushed to storage: %s", STORAGE_NAME)
+    settings = check_settings(config, options)
+    if not data_directory:
+        raise UsageError(
+            "backup-push without a data directory (over the replication protocol) is not supported",
+            "Run it on the server's host, with the server's data directory as its argument.",
+        )
+    archive = open_archive(config)
+    limits = RateLimits.from_config(config)
+    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, limits.network))
+    with connect(config) as server:
+        facts = server.facts()
+        check_cluster(config, facts, data_directory)
+        with backup_lock(facts.data_directory):
+            check_identity(archive, facts.system_identifier, None)
+            summary = _Push(config, options, settings, archive, limits, server, facts).run(progress, began)
+    _log(summary)
+    return summary
+
+
+def _log(summary: BackupSummary) -> None:
+    size, stored = summary.uncompressed_size / 1e6, summary.stored_size / 1e6
+    logger.info(
+        "Backed up %.1f MB in %.1f s (%.1f MB/s), stored %.1f MB in %d tars; a restore needs WAL from %s to %s",
+        *(size, summary.seconds, size / summary.seconds, stored, summary.tar_count),
+        *(summary.first_segment, summary.last_segment),
+    )
+    logger.info("Wrote backup with name %s to storage %s", summary.name, STORAGE_NAME)
+
+
+@contextmanager
+def _unfinished(server: Server, stored: StoredBackup) -> Iterator[None]:
+    """Undo everything when the body fails: the backup in the server first, then what was stored."""
+    try:
+        stored.claim()
+        yield
+    except BaseException:
+        server.close()
+        try:
+            stored.discard()
+        except WalpyError as error:
+            logger.warning(
+                "What was stored of backup %s could not be removed; it is not listed, and 'delete garbage' or the next "
+                "backup of that name removes it: %s",
+                *(stored.name, error),
+            )
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """One push, between the checks and the summary."""
+
+    config: "Config"
+    options: PushOptions
+    settings: PushSettings
+    archive: "Archive"
+    limits: RateLimits
+    server: Server
+    facts: ServerFacts
+
+    def run(self, progress: "Progress", began: float) -> BackupSummary:
+        start_time = documents.now_rounded_up()
+        warn_of_settings(self.facts, verify=self.options.verify)
+        wal = WalWait(self.archive, self.facts, self.settings.wal_timeout)
+        with KeepAlive(self.server, self.settings.alive_interval) as alive:
+            backup = start_backup(self.server, self.facts)
+            stored = StoredBackup(self.archive, backup.name)
+            with _unfinished(self.server, stored):
+                listing = list_files(self.facts.data_directory)
+                packed = self._pack(backup, listing, stored, progress, alive)
+                control = self._put_control(listing, stored)
+                databases = self._table_names()
+                alive.check()
+                stopped = self._stop(wal)
+                label = self._put_label(stopped, stored)
+                check_timeline(self.server, backup)
+                segments = wal.wait(backup.timeline, backup.lsn, stopped.lsn)
+                stored.confirm()
+                size = sum(result.size for _, result in packed) + control.size + label.size
+                finished = self._describe(backup, stopped, listing, stored, start_time=start_time, size=size)
+                files = self._files_metadata(packed, label, databases)
+                stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
+        return BackupSummary(
+            name=backup.name,
+            uncompressed_size=size,
+            stored_size=stored.stored_size,
+            tar_count=stored.part_count,
+            seconds=time.monotonic() - began,
+            first_segment=segments[0],
+            last_segment=segments[-1],
+            corrupt_block_count=sum(len(blocks) for _, result in packed for _, blocks in result.corrupt),
+        )
+
+    def _pack(
+        self, backup: RunningBackup, listing: "Listing", stored: StoredBackup, progress: "Progress", alive: KeepAlive
+    ) -> "Packed":
+        def note(result: "PartitionResult") -> None:
+            stored.add_part(result.object_name, result.stored_size)
+            logger.info("Stored %s: %d bytes of files in %d", result.tar_name, result.size, result.stored_size)
+            for name, blocks in result.corrupt:
+                logger.warning(
+                    "Corruption found in %s%s, %d blocks: %s%s",
+                    *(self.facts.data_directory, name, len(blocks)),
+                    *(", ".join(map(str, blocks[:10])), ", ..." if len(blocks) > 10 else ""),
+                )
+
+        verify = self.options.verify and self.facts.data_checksums
+        return pack_files(
+            self.config,
+            backup.name,
+            listing.entries,
+            self.settings,
+            self.limits,
+            pages=Pages(self.facts.page_size, backup.lsn if verify else None),
+            progress=progress,
+            on_result=note,
+            heartbeat=alive.check,
+        )
+
+    def _put_control(self, listing: "Listing", stored: StoredBackup) -> "Stored":
+        content = read_control_bytes(listing.control.path)
+        return self._put(stored, CONTROL_TAR, [control_file(listing.control, content)])
+
+    def _put_label(self, stopped: "StoppedBackup", stored: StoredBackup) -> "Stored":
+        files = label_files(stopped.label_file.encode(), stopped.tablespace_map.encode())
+        return self._put(stored, LABEL_TAR, files)
+
+    def _put(self, stored: StoredBackup, tar_name: str, files: "list[SmallFile]") -> "Stored":
+        part = put_tar(self.archive, stored.name, tar_name, files)
+        stored.add_part(part.name, part.stored_size)
+        return part
+
+    def _stop(self, wal: WalWait) -> "StoppedBackup":
+        timeout = self.settings.stop_timeout
+        return stop_backup(self.server, wait_for_archive=wal.is_left_to_server(timeout), timeout=timeout)
+
+    def _table_names(self) -> "dict[str, Database]":
+        return table_names(self.config, self.server) if self._has_names() else {}
+
+    def _has_names(self) -> bool:
+        return self.settings.with_table_names and not self.options.without_files_metadata
+
+    def _describe(
+        self,
+        backup: RunningBackup,
+        stopped: "StoppedBackup",
+        listing: "Listing",
+        stored: StoredBackup,
+        *,
+        start_time: "Timestamp",
+        size: int,
+    ) -> documents.FinishedBackup:
+        return documents.FinishedBackup(
+            start_lsn=backup.lsn,
+            stop_lsn=stopped.lsn,
+            start_time=start_time,
+            finish_time=documents.now_rounded_up(),
+            pg_version=self.facts.version_num,
+            system_identifier=self.facts.system_identifier,
+            hostname=os.uname().nodename,
+            data_directory=self.facts.data_directory,
+            uncompressed_size=size,
+            compressed_size=stored.stored_size,
+            data_catalog_size=listing.catalog_size,
+            spec=documents.tablespace_spec(self.facts.data_directory, listing.tablespaces),
+            user_data=self.settings.user_data,
+            is_permanent=self.options.permanent,
+            files_metadata_disabled=self.options.without_files_metadata,
+        )
+
+    def _files_metadata(
+        self, packed: "Packed", label: "Stored", databases: "dict[str, Database]"
+    ) -> "FilesMetadata | None":
+        if self.options.without_files_metadata:
+            return None
+        return documents.files_metadata(packed, label.name, databases, store_all_corrupt=self.options.store_all_corrupt)
