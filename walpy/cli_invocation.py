@@ -8,7 +8,7 @@ from signal import SIGPIPE
 from typing import TYPE_CHECKING
 
 from walpy.config import Config, load_config
-from walpy.errors import ConfigError, Interrupted
+from walpy.errors import ConfigError, Interrupted, WalpyError
 from walpy.logs import configure_logging
 from walpy.progress_bar import log_progress, terminal_progress
 
@@ -47,11 +47,18 @@ def progress_for(config: Config) -> "Progress":
 
 
 def print_result(text: str) -> None:
-    """Write a command's result to stdout, now. Raises Interrupted when the reader has gone (`walpy ... | head -1`)."""
+    """Write a command's result to stdout, now.
+
+    Raises Interrupted when the reader has gone (`walpy ... | head -1`), WalpyError when it cannot be written otherwise.
+    """
+    if sys.stdout is None:
+        raise WalpyError("cannot write the output: stdout is closed")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What stays in the buffer must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Interrupted("the reader of the output has gone", "", SIGPIPE) from None
+        if isinstance(error, BrokenPipeError):
+            raise Interrupted("the reader of the output has gone", "", SIGPIPE) from None
+        raise WalpyError("cannot write the output") from error

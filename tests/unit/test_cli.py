@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from typer.main import get_command
@@ -297,12 +297,22 @@ def test_config_show_names_settings_without_effect(capsys: pytest.CaptureFixture
     assert problems["SSH_PORT"] == problems["WALG_S3_MAX_RETRIES"] == "not used by walpy"
 
 
-def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path: Path) -> None:
+def run_flags(stdout: BinaryIO) -> "subprocess.CompletedProcess[str]":
     code = "import sys; from walpy.cli import main; from walpy.logs import exit_now; exit_now(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, "flags"]
+    return subprocess.run(argv, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+def test_a_reader_that_has_gone_ends_the_command_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as broken:
-        result = subprocess.run(
-            [sys.executable, "-c", code, "flags"], stdout=broken, stderr=subprocess.PIPE, timeout=60
-        )
-    assert (result.returncode, result.stderr) == (141, b"")
+        result = run_flags(broken)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_a_result_that_cannot_be_written_is_a_failure() -> None:
+    with open("/dev/full", "wb") as full:
+        result = run_flags(full)
+    assert result.returncode == 1
+    assert "cannot write the output: [Errno 28]" in result.stderr
