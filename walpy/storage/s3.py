@@ -134,10 +134,10 @@ class S3Storage:
         """Direct children of a folder; see base.Storage.list_folder."""
         prefix = self._bucket.folder_key(folder)
         objects: list[StoredObject] = []
-        folders: list[str] = []
+        folders: set[str] = set()  # V1 listings of some servers name a folder on two pages
         for page in object_pages(self._bucket, prefix, delimiter="/", v1=self._settings.list_v1):
             objects.extend(stored_objects(self._bucket, page))
-            folders.extend(item["Prefix"][len(self._bucket.root) : -1] for item in page.get("CommonPrefixes", ()))
+            folders.update(item["Prefix"][len(self._bucket.root) : -1] for item in page.get("CommonPrefixes", ()))
         return Folder(tuple(objects), tuple(sorted(folders)))
 
     def delete(self, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.session
@@ -22,10 +23,12 @@ from botocore.credentials import (
 )
 from botocore.credentials import Credentials as SdkCredentials
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader, create_loader
 
 from walpy import __version__
 from walpy.errors import AccessDenied, ConfigError
 from walpy.storage.s3_errors import SDK_ERRORS, walpy_error
+from walpy.storage.s3_parts import ASK_FIRST_SIZE, PartBody
 
 if TYPE_CHECKING:
     from threading import Event
@@ -146,8 +149,15 @@ def _quiet_the_sdk(log_requests: bool) -> None:
     logging.getLogger("urllib3").setLevel(logging.DEBUG if log_requests else logging.WARNING)
 
 
+@cache
+def _service_descriptions() -> Loader:
+    """The SDK's data files: parsing them takes 100 ms, once for all storages of a process."""
+    return create_loader()
+
+
 def _session(credentials: "Credentials") -> "Session":
     session = botocore.session.Session()
+    session.register_component("data_loader", _service_descriptions())
     for name, value in credentials.sdk_variables:
         session.set_config_variable(name, value)
     return session
@@ -247,17 +257,18 @@ def _adapt_requests(events: Any, settings: "S3Settings") -> None:
             if name not in request.headers:
                 request.headers[name] = value
 
-    if not endpoint.expect_continue:
-        events.register_last("before-call.s3", _drop_expect)
+    def limit_expect(params: Any, **_: object) -> None:
+        # The SDK lets every upload wait for the server's consent; for a small body that costs a round trip.
+        body = params.get("body")
+        if not (endpoint.expect_continue and isinstance(body, PartBody) and len(body) >= ASK_FIRST_SIZE):
+            params["headers"].pop("Expect", None)
+
+    events.register_last("before-call.s3", limit_expect)
     if endpoint.headers:
         events.register("before-sign.s3", add_headers)
     if settings.credentials.yandex_token:
         events.register("before-send.s3", _copy_token_for_yandex)
     events.register_last("before-sign.s3.DeleteObjects", _send_md5)
-
-
-def _drop_expect(params: Any, **_: object) -> None:
-    params["headers"].pop("Expect", None)
 
 
 def _copy_token_for_yandex(request: Any, **_: object) -> None:

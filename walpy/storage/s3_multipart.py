@@ -13,7 +13,7 @@ from walpy.errors import Interrupted, StorageError
 from walpy.storage.s3_client import shorter
 from walpy.storage.s3_commit import TOKEN
 from walpy.storage.s3_errors import code_of
-from walpy.storage.s3_parts import Cancelled, Part, body_of
+from walpy.storage.s3_parts import Cancelled, Part, PartBody
 
 if TYPE_CHECKING:
     import mmap
@@ -132,7 +132,7 @@ class MultipartUpload:
                 **self._target,
                 UploadId=self._upload_id,
                 PartNumber=part.number,
-                Body=body_of(part, self._cancel),
+                Body=PartBody(part, self._cancel),
                 **checksum,
                 **self._writing.key_parameters(),
             )

@@ -20,8 +20,8 @@ LARGEST_OBJECT = 5 << 40  # bytes
 # connection's time-out on a slow line: 256 KiB in 10 s.
 PIECE_SIZE = 256 << 10
 
-# Below this the body goes with its headers in one go; from here on the server is asked first (Expect: 100-continue),
-# so that its refusal arrives instead of a broken connection. WAL-G's limit.
+# From this size on the server is asked before a body is sent (Expect: 100-continue), so that its refusal arrives
+# instead of a broken connection. WAL-G's limit.
 ASK_FIRST_SIZE = 2 << 20
 
 
@@ -149,10 +149,3 @@ class PartBody:
     def tell(self) -> int:
         """Where the next read begins."""
         return self._position
-
-
-def body_of(part: Part, cancel: Event) -> bytes | PartBody:
-    """What to send for a part."""
-    if part.size < ASK_FIRST_SIZE:
-        return bytes(memoryview(part.buffer)[: part.size])
-    return PartBody(part, cancel)

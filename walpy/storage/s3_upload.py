@@ -14,7 +14,7 @@ from walpy.storage.base import Chunk
 from walpy.storage.s3_client import content_md5
 from walpy.storage.s3_commit import TOKEN, Commit, Preconditions
 from walpy.storage.s3_multipart import MultipartUpload
-from walpy.storage.s3_parts import Part, PartBuffers, body_of, cut
+from walpy.storage.s3_parts import Part, PartBody, PartBuffers, cut
 
 if TYPE_CHECKING:
     import mmap
@@ -102,7 +102,7 @@ class Uploader:
                 lambda checksum: client.put_object(
                     Bucket=self._bucket.name,
                     Key=key,
-                    Body=body_of(part, cancel),
+                    Body=PartBody(part, cancel),
                     **checksum,
                     **precondition,
                     **parameters,
