@@ -189,7 +189,15 @@ def test_what_the_server_did_not_keep_is_sent_again(
     assert read(storage, "a") == data
 
 
-@pytest.mark.parametrize("twist", [Twist("PUT", "upload_id", lost=True), Twist("PUT", "upload_id", status=500)])
+@pytest.mark.parametrize(
+    "twist",
+    [
+        Twist("PUT", "upload_id", lost=True),
+        Twist("PUT", "upload_id", status=500),
+        Twist("PUT", "upload_id", status=200, body=b"<html>log in first</html>"),
+    ],
+    ids=["lost", "500", "a proxy's page"],
+)
 @pytest.mark.parametrize("before", [0, 1, 2])
 @pytest.mark.parametrize("create_only", [False, True])
 def test_a_lost_answer_in_a_session(
@@ -477,3 +485,16 @@ def test_all_deletions_are_tried_and_a_failure_is_raised(server: GcsServer, stor
     with pytest.raises(AccessDenied, match="deletion of 'b' failed: 403 retentionPolicyNotMet"):
         storage.delete(["a", "b", "c", "d", "gone"])
     assert names(storage) == ["b"]
+
+
+# the deadline
+
+
+def test_a_deadline_of_zero_is_one_attempt(server: GcsServer) -> None:
+    with open_gcs(server.url, WALPY_STORAGE_DEADLINE="0s") as storage:
+        storage.put("a", [b"x"])
+        assert read(storage, "a") == b"x"
+        server.twist(Twist("GET", "", status=503))
+        with pytest.raises(StorageUnavailable, match="503"):
+            storage.stat("a")
+        assert storage.stat("a").size == 1

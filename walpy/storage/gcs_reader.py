@@ -16,6 +16,7 @@ from walpy.storage.gcs_http import Bucket
 from walpy.storage.gcs_upload import encode_crc
 from walpy.storage.retry import Deadline
 
+CONTENT = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
 CONTENT_RANGE = re.compile(r"bytes \S+/(\d+)")
 CRC_HEADER = re.compile(r"crc32c=([^,\s]+)")
 
@@ -64,6 +65,7 @@ class GcsReader:
             raise DataCorrupt(f"{self._what} failed: CRC32C is {encode_crc(crc)}, stored with {self._crc}")
 
     def _open(self, deadline: Deadline) -> None:
+        self._generation = ""
         if self._size == 0:
             self._total = int(str(self._bucket.metadata(self._key, self._name, deadline)["size"]))
             return
@@ -95,12 +97,7 @@ class GcsReader:
             "GET",
             self._bucket.object_url(self._key),
             what=self._what,
-            accept=(
-                HTTPStatus.OK,
-                HTTPStatus.PARTIAL_CONTENT,
-                HTTPStatus.NOT_FOUND,
-                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            ),
+            accept=(*CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
             deadline=deadline,
             params={"alt": "media"} | ({"generation": self._generation} if self._generation else {}),
             headers=headers,
@@ -115,6 +112,7 @@ class GcsReader:
         found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         size = found[1] if found else response.headers.get("Content-Length", "")
         if not size.isdecimal():
+            response.close()
             raise StorageUnavailable("the server did not tell the object's size")
         return int(size)
 
@@ -138,7 +136,7 @@ class GcsReader:
 
     def _reopen(self, position: int) -> requests.Response:
         response = self._get(position)
-        if response.status_code != HTTPStatus.NOT_FOUND and self._total_of(response) == self._total:
+        if response.status_code in CONTENT and self._total_of(response) == self._total:
             return response
         response.close()
         raise DataCorrupt(f"{self._what} failed: the object changed while it was read")

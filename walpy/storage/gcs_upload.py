@@ -32,7 +32,7 @@ CANCEL_TIMEOUT = 1.0  # seconds; a session that is not cancelled is invisible, a
 CONTENT_TYPE = "application/octet-stream"
 TOKEN = "walpy-put"  # key of the metadata that tells one put's object from another's
 
-ANSWER_FIELDS = "size,generation,crc32c,metadata"
+ANSWER_FIELDS = "size,generation,crc32c"
 COMMITTED_RANGE = re.compile(r"bytes=0-(\d+)")
 CLIENT_CLOSED_REQUEST = 499  # how the server confirms that a session is cancelled
 
@@ -254,15 +254,16 @@ class Upload:
             headers["X-Goog-Hash"] = f"crc32c={encode_crc(self._crc)}"  # the server compares before it creates
         self._unsure = True
         response = self._create("PUT", self._session, deadline=deadline, headers=headers, body=body, accept=IN_SESSION)
-        self._unsure = False
+        answer: Mapping[str, object] | None = None
         if response.status_code == HTTPStatus.PERMANENT_REDIRECT:
             self._buffer.release(self._committed(response))
-            return None
-        if response.status_code in SESSION_GONE:
-            found = self._own_object(deadline)
-            self._lost = found is None
-            return found
-        return self._answer(response, deadline)
+        elif response.status_code in SESSION_GONE:
+            answer = self._own_object(deadline)
+            self._lost = answer is None
+        else:
+            answer = self._answer(response, deadline)
+        self._unsure = False
+        return answer
 
     def _committed(self, response: requests.Response) -> int:
         """Position in the stream up to which the server has it."""
