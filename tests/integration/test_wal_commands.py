@@ -148,8 +148,9 @@ def test_fetch_starts_the_prefetch_of_what_follows(data: DataDirectory, settings
     names = [f"0000000100000000000000{number:02X}" for number in range(1, 12)]
     for name in names:
         archive.put_wal(name, [segment(name)])
-    settings["WALG_DOWNLOAD_CONCURRENCY"] = "10"
-    assert walpy("wal-fetch", FIRST, "pg_wal/RECOVERYXLOG", cwd=data.path, **settings).returncode == 0
+    del settings["WALG_DOWNLOAD_CONCURRENCY"]
+    prefix = f"--walg-file-prefix={settings['WALG_FILE_PREFIX']}"  # flags reach the prefetcher as well
+    assert walpy("wal-fetch", FIRST, "pg_wal/RECOVERYXLOG", prefix, cwd=data.path).returncode == 0
     folder = data.wal / ".wal-g/prefetch"
     # It works on its own; another one at its place returns when there is nothing left to do.
     while walpy("wal-prefetch", FIRST, "pg_wal/RECOVERYXLOG", cwd=data.path, **settings).returncode == 0:

@@ -13,7 +13,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from walpy.errors import InvalidWal
+from walpy.errors import Interrupted, InvalidWal
 from walpy.wal.segment import following_segment
 from walpy.wal.status import is_ready, ready_names, rename_ready_to_done
 
@@ -52,6 +52,8 @@ class UploadAhead:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._names.clear()
+        if isinstance(error, Interrupted):
+            return  # the process ends now, and unfinished uploads with it
         for thread in self._threads:
             thread.join()
 

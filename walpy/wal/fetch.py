@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from walpy.errors import DataCorrupt, ObjectMissing
-from walpy.wal.local import find_wal_directory, is_being_written
+from walpy.wal.files import is_being_written
+from walpy.wal.local import find_wal_directory
 from walpy.wal.prefetch import PrefetchFolder, check_prefetched
 from walpy.wal.segment import is_segment_name
 from walpy.wal.target import FetchTarget

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from walpy.errors import DataCorrupt, ObjectMissing, WalpyError
-from walpy.wal.local import IncomingFile, WalDirectory, find_wal_directory, is_being_written
+from walpy.wal.files import IncomingFile, is_being_written
+from walpy.wal.local import WalDirectory, find_wal_directory
 from walpy.wal.segment import configured_segment_size, following_segment, is_segment_name
 from walpy.wal.target import check_fetched
 from walpy.wal.validate import HEADER_SIZE

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from walpy import layout
 from walpy.errors import InvalidWal, ObjectExists, WalConflict
 from walpy.wal.ahead import UploadAhead
+from walpy.wal.files import Fingerprint, SourceFile
 from walpy.wal.identity import archive_url, check_identity, is_check_strict
-from walpy.wal.local import Fingerprint, SourceFile, find_wal_directory, state_directory
+from walpy.wal.local import find_wal_directory, state_directory
 from walpy.wal.metadata import WalMetadata, metadata_level
 from walpy.wal.segment import WalKind, configured_segment_size, wal_kind
 from walpy.wal.status import Markers

@@ -11,7 +11,7 @@ import logging
 import os
 from dataclasses import asdict
 
-from walpy.wal.local import Fingerprint
+from walpy.wal.files import Fingerprint
 
 READY = ".ready"
 DONE = ".done"

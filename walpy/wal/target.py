@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from walpy.errors import DataCorrupt, WalpyError
 from walpy.storage.base import READ_SIZE
-from walpy.wal.local import IncomingFile, WalDirectory, find_wal_directory
+from walpy.wal.files import IncomingFile
+from walpy.wal.local import WalDirectory, find_wal_directory
 from walpy.wal.segment import WalKind, wal_kind
 from walpy.wal.validate import HEADER_SIZE, Cluster, find_fault
 

@@ -20,7 +20,7 @@ from walpy.errors import ConfigError, DataCorrupt, ObjectMissing, StorageError, 
 from walpy.storage.base import Chunk
 from walpy.wal import fetch
 from walpy.wal.fetch import failure_code, take_prefetched, wal_fetch
-from walpy.wal.local import IncomingFile
+from walpy.wal.files import IncomingFile
 
 HISTORY = "00000002.history"
 SECOND = "000000010000000000000002"

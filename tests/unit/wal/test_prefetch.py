@@ -14,7 +14,7 @@ from walpy.errors import ConfigError, InvalidWal
 from walpy.storage.base import Chunk
 from walpy.wal import prefetch
 from walpy.wal.fetch import take_prefetched, wal_fetch
-from walpy.wal.local import IncomingFile
+from walpy.wal.files import IncomingFile
 from walpy.wal.prefetch import PrefetchFolder, is_prefetch_due, wal_prefetch
 from walpy.wal.segment import following_segment
 

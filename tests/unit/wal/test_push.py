@@ -20,7 +20,7 @@ from tests.unit.wal.synthetic import (
     stored,
 )
 from walpy.archive import Archive
-from walpy.errors import ConfigError, DataCorrupt, InvalidWal, StorageUnavailable, WalConflict, WalpyError
+from walpy.errors import ConfigError, DataCorrupt, Interrupted, InvalidWal, StorageUnavailable, WalConflict, WalpyError
 from walpy.storage.base import Chunk
 from walpy.wal.push import finish_marked, wal_push
 
@@ -357,6 +357,28 @@ def test_an_unreachable_storage_fails_the_command(data: DataDirectory, archive: 
     with pytest.raises(StorageUnavailable):
         wal_push(archive, data.add(SECOND))
     assert not data.markers.exists()
+
+
+def test_a_signal_does_not_wait_for_uploads_ahead(data: DataDirectory, archive: Archive) -> None:
+    data.add(SECOND, ready=True)
+    put, go_on = archive.storage.put, threading.Event()
+
+    def put_interrupted(name: str, chunks: Iterator[Chunk], *, create_only: bool = False) -> int:
+        if threading.current_thread() is threading.main_thread():
+            raise Interrupted("interrupted by SIGTERM")
+        go_on.wait()
+        return put(name, chunks, create_only=create_only)
+
+    wal_push(archive, data.add(FIRST))  # claims the archive
+    archive.storage.put = put_interrupted  # type: ignore[method-assign]
+    (data.markers / SECOND).unlink(missing_ok=True)
+    archive.storage.delete([f"wal_005/{SECOND}.lz4"])
+    with pytest.raises(Interrupted):
+        wal_push(archive, data.add(THIRD))
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("ahead-"):
+            thread.join()
 
 
 @contextmanager

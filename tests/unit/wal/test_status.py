@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.wal.synthetic import FIRST, DataDirectory, segment
-from walpy.wal.local import Fingerprint
+from walpy.wal.files import Fingerprint
 from walpy.wal.status import Markers, is_ready, ready_names, rename_ready_to_done
 
 URL = "/archive"
