@@ -101,9 +101,7 @@ def find_backup(archive: Archive, selector: BackupSelector) -> str:
     try:
         archive.storage.stat(layout.sentinel(selector.name))
     except ObjectMissing:
-        raise BackupError(
-            f"Backup '{selector.name}' does not exist.", f"walpy backup-list shows what {archive.storage.url} holds."
-        ) from None
+        raise BackupError(f"Backup '{selector.name}' does not exist.") from None
     return selector.name
 
 

@@ -82,5 +82,5 @@ def _check_size(backup: str, sentinel: Sentinel, restored: Restored) -> None:
 
 
 def _some(names: Collection[str]) -> str:
-    shown = ", ".join(sorted(names)[:_NAMES_SHOWN])
+    shown = ", ".join(name or "/" for name in sorted(names)[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

@@ -4,8 +4,8 @@ Workers create directories and regular files only. Links, directory modes and pg
 can lead through a link that an archive brought along, and a destination in which a worker failed cannot be started.
 Names never leave the destination. Nothing is flushed per file (see durability.py).
 
-Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more) and what the decoder makes of
-64 KiB of stored data, the wanted names when a mask is given, and the names of one tar's members.
+Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more), one piece of the decoder (about
+1 MiB, and its window), the wanted names when a mask is given, and the names of one tar's members.
 """
 
 import logging
@@ -23,6 +23,7 @@ from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarM
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, WalpyError
 from walpy.storage.limit import RateLimiter, SharedMoment, limited
+from walpy.stream.codecs import codec_for_extension
 
 CONTROL_FILE: Final = "global/pg_control"
 NETWORK_LIMIT: Final = "WALG_NETWORK_RATE_LIMIT"
@@ -120,8 +121,8 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
     while True:
         extraction = _Extraction(worker.plan, progress.started())
         try:
-            with worker.archive.open_object(job.object_name, job.extension) as chunks:
-                extraction.run(TarReader(chunks))
+            with worker.archive.storage.open(job.object_name) as stored:
+                extraction.run(TarReader(codec_for_extension(job.extension).decode(stored)))
             return extraction.result(job)
         except WalpyError as error:
             if not (error.transient or isinstance(error, DataCorrupt)) or left == 0 or str(error) == failure:

@@ -152,11 +152,7 @@ class _Stream:
 
 
 def _parse(block: bytes) -> TarMember:
-    stored = _number(block[148:156])
-    unsigned = sum(block) - sum(block[148:156]) + 8 * 0x20
-    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])  # some old writers summed so
-    if stored not in (unsigned, signed):
-        raise DataCorrupt("tar header has a wrong checksum")
+    _check_checksum(block)
     size = _number(block[124:136])
     if size < 0:
         raise DataCorrupt("tar header has a negative size")
@@ -164,6 +160,15 @@ def _parse(block: bytes) -> TarMember:
     if block[257:263] == b"ustar\0" and block[345]:
         name = f"{_field(block[345:500])}/{name}"
     return TarMember(name, block[156:157], _number(block[100:108]) & 0o7777, size, _field(block[157:257]))
+
+
+def _check_checksum(block: bytes) -> None:
+    stored = _number(block[148:156])
+    total = sum(block) - sum(block[148:156]) + 8 * 0x20
+    if stored != total and stored != total - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
+        raise DataCorrupt(
+            "tar header has a wrong checksum"
+        )  # nor is it a sum of signed bytes, as some old programs made
 
 
 def _number(field: bytes) -> int:

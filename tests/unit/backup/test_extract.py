@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, StoredBackup, tar
-from walpy.archive import Archive
 from walpy.backup import extract
 from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, relative_name, start_worker
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, StorageUnavailable
-from walpy.storage.base import Chunk
+from walpy.storage.base import Chunk, Storage
 
 
 @pytest.fixture
@@ -186,17 +185,17 @@ def test_what_the_file_system_refuses_is_not_retried(backup: StoredBackup, desti
 
 
 class Flaky:
-    """Stands before an archive: opening a part fails, or its data ends with an error, as often as told."""
+    """Stands before a storage: the data of an object end with an error, as often as told."""
 
-    def __init__(self, archive: Archive, errors: list[Exception], after: int) -> None:
-        self.archive = archive
+    def __init__(self, storage: Storage, errors: list[Exception], after: int) -> None:
+        self.storage = storage
         self.errors = errors
         self.after = after
 
     @contextmanager
-    def open_object(self, name: str, extension: str | None = None) -> Iterator[Iterator[Chunk]]:
-        with self.archive.open_object(name, extension) as chunks:
-            yield self._failing(b"".join(bytes(chunk) for chunk in chunks))
+    def open(self, name: str) -> Iterator[Iterator[Chunk]]:
+        with self.storage.open(name) as reader:
+            yield self._failing(b"".join(bytes(chunk) for chunk in reader))
 
     def _failing(self, data: bytes) -> Iterator[Chunk]:
         if self.errors:
@@ -214,10 +213,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def run_flaky(backup: StoredBackup, plan: ExtractPlan, errors: list[Exception], after: int = 20_000) -> list[int]:
     """Extract with these errors first; returns the reported counts."""
+    backup.method = "none"
     backup.store()
     start_worker(backup.config, plan)
-    worker = extract._workers[0]
-    worker.archive = Flaky(worker.archive, errors, after)  # type: ignore[assignment]
+    archive = extract._workers[0].archive
+    archive.storage = Flaky(archive.storage, errors, after)  # type: ignore[assignment]
     counts: list[int] = []
     extract_part(job_of(backup), counts.append)
     return counts
