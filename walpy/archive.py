@@ -121,14 +121,20 @@ class Archive:
 def open_archive(config: "Config") -> Archive:
     """Open the primary archive of a configuration.
 
-    Raises ConfigError for wrong settings, and when encryption is configured: nothing is written plain, or read as
-    plain, because a key was overlooked.
+    Raises ConfigError for wrong settings, and when encryption or failover storages are configured: nothing is written
+    plain, or taken for absent, because a setting was overlooked.
     """
     encryption = config.encryption_settings()
     if encryption:
         raise ConfigError(
             f"encryption is configured ({', '.join(encryption)}), and this version of walpy cannot encrypt",
             "Unset it only if the archive is meant to be plain; WAL-G can serve an encrypted archive meanwhile.",
+        )
+    if config.is_set("WALG_FAILOVER_STORAGES"):
+        raise ConfigError(
+            f"WALG_FAILOVER_STORAGES is set ({config.origin('WALG_FAILOVER_STORAGES')}), and this version of walpy "
+            "serves one storage",
+            "What another storage holds would look as if it were missing; let WAL-G serve this archive meanwhile.",
         )
     method = config.text("WALG_COMPRESSION_METHOD", "lz4")
     return Archive(config, open_storage(config), codec(method, config))

@@ -127,8 +127,15 @@ class Interrupted(WalpyError):
 def describe(error: BaseException) -> str:
     """One or two lines for a person: the message, its cause when that says more, and the hint."""
     text = str(error) or type(error).__name__
-    cause = error.__cause__
-    if cause is not None and str(cause) and str(cause) not in text:
+    cause = _reason(error.__cause__)
+    if cause and cause.lower() not in text.lower():
         text = f"{text}: {cause}"
     hint = error.hint if isinstance(error, WalpyError) else ""
     return f"{text}\n{hint}" if hint else text
+
+
+def _reason(cause: BaseException | None) -> str:
+    """What a cause adds to a message; of an operating system's error only the reason, not number and path."""
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) if cause is not None else ""
