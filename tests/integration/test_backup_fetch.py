@@ -239,7 +239,8 @@ def test_memory_does_not_grow_with_the_backup(tmp_path: Path) -> None:
     while process.poll() is None:
         peak = max(peak, peak_memory(process.pid))
         time.sleep(0.01)
-    assert process.returncode == 0, process.communicate()[1]
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
     assert (tmp_path / "data/base/1/2").stat().st_size == 400 << 20
     assert 10 << 20 < peak < 120 << 20
 
