@@ -23,6 +23,7 @@ class BrotliMember:
 
     def __init__(self) -> None:
         self._decompressor = brotli.Decompressor()
+        self._has_more = False  # the library may have taken all input and still hold output back
         self.unused_data = b""  # the library raises for data behind the end
 
     @property
@@ -33,8 +34,10 @@ class BrotliMember:
     @property
     def needs_input(self) -> bool:
         """Whether everything that was put in has been handed out."""
-        return bool(self._decompressor.can_accept_more_data())
+        return not self._has_more
 
     def decompress(self, data: Chunk, max_length: int) -> bytes:
         """Put data in, get about max_length bytes."""
-        return bytes(self._decompressor.process(data, output_buffer_limit=max_length))
+        out = bytes(self._decompressor.process(data, output_buffer_limit=max_length))
+        self._has_more = bool(out) or not self._decompressor.can_accept_more_data()
+        return out

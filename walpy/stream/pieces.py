@@ -36,8 +36,8 @@ class EmptyTail:
 class PieceFormat:
     """How to write one object as head + encode(piece 1) + encode(piece 2) + ... + tail.
 
-    piece_size: bytes of plain data in a piece; the last may be shorter, none may be longer or empty.
-    head: bytes before the first piece; an object without pieces is head + tail().finish().
+    piece_size: bytes of plain data in a piece; the last may be shorter, none may be longer or empty. There is one.
+    head: bytes before the first piece.
     encode: compresses a piece; safe for threads, releases the interpreter lock, independent of other pieces.
     tail: makes the PieceTail of one object, which must see all pieces in their order.
     """
