@@ -119,7 +119,6 @@ class Server:
         self._connection = connection
         self._place = place
         connection.add_notice_handler(_log_notice)
-        self.query("preparing the session", SESSION)
 
     def __enter__(self) -> Self:
         return self
@@ -242,7 +241,13 @@ def connect(config: "Config", database: str = "") -> Server:
         ) from error
     info = connection.info
     place = f"host {info.host!r} port {info.port} user {info.user!r} database {info.dbname!r}"
-    return Server(connection, place)
+    server = Server(connection, place)
+    try:
+        server.query("preparing the session", SESSION)
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def _local_socket(port: str) -> "dict[str, ConnParam]":
