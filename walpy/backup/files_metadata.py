@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from walpy.backup.gojson import Fields, parse_object, text_v2
 from walpy.backup.timestamp import Timestamp
 
+_PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
+
 
 @dataclass(frozen=True, slots=True)
 class CorruptBlocks:
@@ -67,7 +69,7 @@ class FilesMetadata:
         tar_file_sets = fields.fields("TarFileSets")
         databases = fields.fields("DatabasesByNames")
         return cls(
-            {name: _file_entry(files.fields(name)) for name in files.names()},
+            {name: _plain_entry(value) or _file_entry(files.fields(name)) for name, value in files.items()},
             {name: tar_file_sets.texts(name) for name in tar_file_sets.names()},
             {name: _database(databases.fields(name)) for name in databases.names()},
         )
@@ -84,6 +86,21 @@ class FilesMetadata:
             databases = ((name, _database_text(database)) for name, database in self.databases.items())
             members.append('"DatabasesByNames":' + _map(databases))
         return ("{" + ",".join(members) + "}").encode()
+
+
+def _plain_entry(value: object) -> FileEntry | None:
+    """The entry of a file without corrupt blocks, fast: there may be millions. None when it needs a closer look."""
+    if not isinstance(value, dict) or value.keys() != _PLAIN_NAMES:
+        return None
+    mtime, updates = value["MTime"], value["UpdatesCount"]
+    incremented, skipped = value["IsIncremented"], value["IsSkipped"]
+    kinds = (type(mtime), type(updates), type(incremented), type(skipped))
+    if kinds != (str, int, bool, bool) or not 0 <= updates < 1 << 64:
+        return None
+    try:
+        return FileEntry(Timestamp.parse(mtime), incremented, skipped, None, updates)
+    except ValueError:
+        return None
 
 
 def _file_entry(fields: Fields) -> FileEntry:

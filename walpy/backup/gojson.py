@@ -6,7 +6,7 @@ Unicode line separators, `v2` (files_metadata.json) does not. Field names are ma
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Final, TypeVar, cast
@@ -205,6 +205,10 @@ class Fields:
     def names(self) -> tuple[str, ...]:
         """Names of all members, in their order."""
         return tuple(self._members)
+
+    def items(self) -> Iterable[tuple[str, object]]:
+        """All members as they were parsed, in their order."""
+        return self._members.items()
 
     def _typed(self, name: str, kind: type[Kind]) -> Kind | None:
         value = self.value(name)
