@@ -101,26 +101,24 @@ class _Walk:
         self._version_prefix = ""
         self._tablespaces: tuple[TablespaceLink, ...] = ()
         self._tablespace_paths: frozenset[str] = frozenset()
-        self._followed: set[str] = set()
+        self._chain: list[str] = []  # real paths of the directories that are being listed, from the top
 
     def run(self) -> Listing:
+        self._version_prefix = f"PG_{_major_version(self._root)}_"
         self._tablespaces = tablespace_links(self._root)
         self._tablespace_paths = frozenset(os.path.realpath(link.location) for link in self._tablespaces)
-        status = _status(self._root)
-        if status is None:
-            raise BackupError(f"data directory {self._root!r} does not exist")
+        status = os.lstat(self._root)
+        self._catalog_size += status.st_size
         self._add(ROOT, self._root, status)
         self._descend(ROOT, self._root)
         if self._control is None:
-            raise BackupError(
-                f"{self._root!r} has no {CONTROL_NAME[1:]}",
-                "The argument of backup-push is PostgreSQL's data directory.",
-            )
+            raise _not_a_data_directory(self._root, CONTROL_NAME[1:])
         return Listing(tuple(self._entries), self._control, self._tablespaces, self._catalog_size)
 
     def _descend(self, name: str, path: str, only: str = "") -> None:
         """Visit what is in a directory; only: what the names must begin with."""
         prefix = "" if name == ROOT else name
+        self._chain.append(path)
         for found in _scan(path):
             if not found.name.startswith(only):
                 logger.info("%s does not belong to this cluster, and is left out of the backup", found.path)
@@ -130,6 +128,7 @@ class _Walk:
                 logger.info("%s vanished during the walk", found.path)
             else:
                 self._visit(found.name, f"{prefix}/{found.name}", found.path, status, parent=name)
+        self._chain.pop()
 
     def _visit(self, base: str, name: str, path: str, status: os.stat_result, parent: str) -> None:
         self._catalog_size += status.st_size
@@ -171,18 +170,11 @@ class _Walk:
         status = _status(target)
         if status is None:
             logger.warning("%s is a symbolic link to nowhere, and is left out of the backup", path)
-        elif stat.S_ISDIR(status.st_mode) and not is_excluded_directory(base) and not self._may_follow(target):
-            logger.warning("%s is a symbolic link into what is backed up anyway, and is left out", path)
+        elif any(directory == target or directory.startswith(f"{target}/") for directory in self._chain):
+            logger.warning("%s is a symbolic link that leads back to itself, and is left out of the backup", path)
         else:
-            self._visit(base, name, target, status, parent)
-
-    def _may_follow(self, target: str) -> bool:
-        """Whether the directory that a link points to is not part of the walk already, which could be endless."""
-        roots = (self._root, *self._tablespace_paths, *self._followed)
-        if any(os.path.commonpath((target, root)) in (target, root) for root in roots):
-            return False
-        self._followed.add(target)
-        return True
+            excluded = is_excluded_directory(os.path.basename(target))
+            self._visit(os.path.basename(target) if excluded else base, name, target, status, parent)
 
     def _add(self, name: str, path: str, status: os.stat_result) -> None:
         self._entries.append(_entry(name, path, status))

@@ -1,0 +1,42 @@
+"""Relations as a tree."""
+
+from walpy.postgres.relations import Relation, Row, relation_tree
+
+
+def row(
+    oid: int, name: str, *, file: int | None = None, kind: str = "r", path: str | None = None, parent: int = 0
+) -> Row:
+    return Row(oid, oid if file is None else file, name, kind, path, parent or None)
+
+
+def test_plain_relations() -> None:
+    assert relation_tree([row(10, "public.t"), row(11, "public.i", kind="i", file=99)]) == {
+        "public.t": Relation(10, 10),
+        "public.i": Relation(11, 99),
+    }
+
+
+def test_mapped_catalogs_have_the_number_of_their_file() -> None:
+    assert relation_tree([row(1259, "pg_catalog.pg_class", file=0, path="base/5/1259")])["pg_catalog.pg_class"] == (
+        Relation(1259, 1259)
+    )
+
+
+def test_what_has_no_file_is_left_out() -> None:
+    assert relation_tree([row(12, "public.view", file=0, kind="v"), row(13, "public.index", file=0, kind="I")]) == {}
+
+
+def test_all_descendants_belong_to_the_topmost_ancestor() -> None:
+    rows = [
+        row(3, "other.lowest", parent=2),
+        row(2, "public.low", kind="p", file=0, parent=1),
+        row(1, "public.top", kind="p", file=0),
+    ]
+    assert relation_tree(rows) == {
+        "public.top": Relation(1, 0, {"other.lowest": Relation(3, 3), "public.low": Relation(2, 0)})
+    }
+
+
+def test_children_of_partitioned_indexes_stand_alone() -> None:
+    rows = [row(5, "public.top_idx", kind="I", file=0), row(6, "public.low_idx", kind="i", parent=5)]
+    assert relation_tree(rows) == {"public.low_idx": Relation(6, 6)}
