@@ -157,6 +157,16 @@ def test_lzma_dictionaries_of_any_size_are_read() -> None:
     assert decoded("lzma", data) == TEXT
 
 
+@pytest.mark.parametrize(("window", "readable"), [(0x98, True), (0xA0, False)])
+def test_zstd_windows_up_to_512_mib_are_read(window: int, readable: bool) -> None:
+    empty = bytes.fromhex("28b52ffd00") + bytes([window]) + bytes.fromhex("010000")
+    if readable:
+        assert decoded("zst", empty) == b""
+    else:
+        with pytest.raises(DataCorrupt):
+            decoded("zst", empty)
+
+
 def test_unknown_methods_name_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"Unknown compression method: 'rar', supported methods are: \[lz4 lzma none "
