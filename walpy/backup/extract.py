@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from walpy.archive import Archive, open_archive
-from walpy.backup.durability import WRITEBACK_SIZE, start_writing
+from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
 from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, WalpyError
@@ -38,7 +38,8 @@ class ExtractPlan:
     """What is the same for all parts of one restore; names are relative to the destination, without a slash in front.
 
     wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
-    tablespaces. control_file: where pg_control goes, empty to leave it out.
+    tablespaces. control_file: where pg_control goes, empty to leave it out. reserves_room: not where the file system
+    compresses, which it would stop.
     """
 
     destination: str
@@ -47,6 +48,7 @@ class ExtractPlan:
     left_out: frozenset[str] = frozenset()
     control_file: str = ""
     retries: int = 0
+    reserves_room: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,9 @@ class _Extraction:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
         try:
+            if self.plan.reserves_room and member.size >= RESERVED_SIZE:
+                with _writing(path):
+                    reserve(descriptor, member.size)
             written = flushing = 0
             for piece in reader.data():
                 with _writing(path):
@@ -235,7 +240,14 @@ class _Extraction:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
         if name in self.known:
             return
-        self._make_directory(name.rpartition("/")[0])
+        parts = name.split("/")
+        for depth in range(1, len(parts) + 1):
+            ancestor = "/".join(parts[:depth])
+            if ancestor not in self.known:
+                self._make_one_directory(ancestor)
+                self.known.add(ancestor)
+
+    def _make_one_directory(self, name: str) -> None:
         path = os.path.join(self.plan.destination, name)
         with _writing(path):
             try:
@@ -243,7 +255,6 @@ class _Extraction:
             except FileExistsError:
                 if name not in self.plan.links and (os.path.islink(path) or not os.path.isdir(path)):
                     raise DataCorrupt(f"member {name!r} needs a directory where a file or link is") from None
-        self.known.add(name)
 
 
 def relative_name(member_name: str) -> str:

@@ -45,7 +45,7 @@ from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import next_steps, version_of_directory
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
-from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination
+from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination, may_compress
 from walpy.backup.restore_tree import finish_tree
 from walpy.config import Config
 from walpy.errors import BackupError, Interrupted, UsageError, WalpyError
@@ -168,6 +168,7 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
         left_out=frozenset([_TABLESPACE_MAP] if spec else []),  # it would send the server to the old places
         control_file="" if special_parts else _UNFINISHED_CONTROL_FILE,
         retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
+        reserves_room=not may_compress([destination, *(entry.location for entry in tablespaces)]),
     )
     return _Restore(
         backup=backup,

@@ -69,11 +69,16 @@ def check_free_space(directories: Iterable[str], needed: int) -> None:
     if free_bytes >= needed:
         return
     message = f"not enough room: the backup needs {needed} bytes, and {', '.join(existing)} has {free_bytes} free"
-    mounts = _file_system_types()
-    if any(_type_of(directory, mounts) in _COMPRESSING for directory in existing):
+    if may_compress(existing):
         logger.warning("%s; going on because the file system may compress", message)
         return
     raise BackupError(message, "Make room, or restore to a larger disk; nothing has been written yet.")
+
+
+def may_compress(directories: Iterable[str]) -> bool:
+    """Whether a directory (or, when it is absent, its parent) is on a file system that compresses."""
+    types = _file_system_types()
+    return any(_type_of(_existing_parent(directory), types) in _COMPRESSING for directory in directories)
 
 
 def _existing_parent(directory: str) -> str:

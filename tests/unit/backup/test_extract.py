@@ -78,6 +78,13 @@ def test_restored_files_are_new_to_a_later_delta(backup: StoredBackup, destinati
     assert (destination / "a").stat().st_mtime > 1_500_000_000  # the tar says 1970
 
 
+@pytest.mark.parametrize("reserves_room", [True, False])
+def test_a_large_file_is_whole(reserves_room: bool, backup: StoredBackup, destination: Path) -> None:
+    data = os.urandom(9_000_001)
+    extracted(backup, plan(destination, reserves_room=reserves_room), tar({"/base/1/2": data}))
+    assert (destination / "base/1/2").read_bytes() == data
+
+
 def test_pg_control_goes_where_the_plan_says(backup: StoredBackup, destination: Path) -> None:
     data = tar({"global/pg_control": CONTROL, "x": b""})
     assert extracted(backup, plan(destination), data).files == ("x",)
@@ -103,6 +110,12 @@ def test_names_that_leave_the_destination_are_refused(name: str, backup: StoredB
     with pytest.raises(DataCorrupt, match="outside the destination"):
         extracted(backup, plan(destination), tar({name: b"evil"}))
     assert not (destination.parent / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["a/" * 3000 + "b", "x" * 300])
+def test_names_that_no_file_system_takes_are_named(name: str, backup: StoredBackup, destination: Path) -> None:
+    with pytest.raises(BackupError, match="File name too long"):
+        extracted(backup, plan(destination), tar({name: b""}))
 
 
 @pytest.mark.parametrize(
