@@ -1,7 +1,7 @@
 """Archive: which object, through which transforms, in which storage.
 
-Memory: what the storage's put or reader holds (see the backend), plus one encoded chunk; decoders are fed DECODE_PIECE
-bytes at a time, so that a well-compressed object cannot inflate much at once.
+Memory: what the storage's put or reader holds (see the backend), plus one encoded or decoded chunk; decoders bound what
+one chunk inflates to.
 """
 
 import json
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from walpy.config import Config
     from walpy.storage.base import Chunk, Storage
-
-DECODE_PIECE = 64 << 10  # bytes of stored data given to a decoder at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Archive:
 
     def decode(self, extension: str, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
         """Undo encode for an object with that extension. Raises DataCorrupt for damaged or truncated data."""
-        return pump(_pieces(chunks), [codec_for_extension(extension).decoder()])
+        return codec_for_extension(extension).decode(chunks)
 
     def put_wal(self, file_name: str, chunks: "Iterable[Chunk]", *, create_only: bool = True) -> Stored:
         """Store a WAL file under its name. Raises ObjectExists when create_only and the object is there."""
@@ -151,10 +149,3 @@ class _Count:
         for chunk in self._chunks:
             self.size += len(chunk)
             yield chunk
-
-
-def _pieces(chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
-    for chunk in chunks:
-        view = memoryview(chunk)
-        for start in range(0, len(view), DECODE_PIECE):
-            yield view[start : start + DECODE_PIECE]
