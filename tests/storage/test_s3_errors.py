@@ -79,7 +79,7 @@ def test_every_sdk_exception_is_classified(kind: type[Exception]) -> None:
         ("", 499, StorageUnavailable),
         ("NotImplemented", 501, StorageError),
         ("InvalidStorageClass", 400, StorageError),
-        ("InvalidObjectState", 403, AccessDenied),
+        ("InvalidObjectState", 403, StorageError),
         ("PermanentRedirect", 301, StorageError),
         ("XMinioStorageFull", 507, StorageFull),
         ("QuotaExceeded", 403, StorageFull),
@@ -143,6 +143,7 @@ def test_a_signal_is_not_taken_for_a_broken_connection() -> None:
         ("ExpiredToken", 400, "AWS_SESSION_TOKEN"),
         ("RequestTimeTooSkewed", 403, "clock"),
         ("InvalidStorageClass", 400, "S3_STORAGE_CLASS"),
+        ("InvalidObjectState", 403, "restore it"),
     ],
 )
 def test_hints_say_what_to_do(code: str, status: int, hint: str) -> None:

@@ -205,8 +205,9 @@ def _assumed_role(
     wanted = settings.credentials
 
     def create_client(service: str, **keys: Any) -> Any:
-        return session.create_client(
-            service,  # type: ignore[call-overload]
+        client: Any = session.create_client  # typed by service name, and this one's is a variable
+        return client(
+            service,
             region_name=settings.endpoint.region or FALLBACK_REGION,
             endpoint_url=wanted.sts_endpoint or None,
             config=_sdk_config(policy),

@@ -25,15 +25,18 @@ SDK_ERRORS = (BotoCoreError, ClientError, HTTPError, OSError)
 _REGION = "Set AWS_REGION to the region of the bucket."
 _CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or check the profile, role or metadata service in use."
 _BUCKET = "Check the bucket's name in WALG_S3_PREFIX, AWS_ENDPOINT and AWS_REGION; walpy creates no buckets."
-_LIST = (
-    "S3 answers so for a missing object as well, unless s3:ListBucket is granted on the bucket; docs/s3.md lists the"
-    " permissions that walpy needs."
+_PERMISSIONS = (
+    "docs/s3.md lists the permissions that walpy needs; without s3:ListBucket on the bucket, S3 denies access to what"
+    " is missing as well."
 )
 _CLOCK = "Set the clock of this machine."
+_NETWORK = "Check AWS_ENDPOINT and AWS_REGION, and the network."
+_HEALTH = "Check the storage's health and the network; WALPY_STORAGE_DEADLINE says how long walpy goes on trying."
 _CERTIFICATE = "Name the certificate authority with S3_CA_CERT_FILE, and check AWS_ENDPOINT."
 
 _CODES: dict[type[WalpyError], str] = {
     ObjectMissing: "NoSuchKey",
+    StorageError: "InvalidObjectState NoSuchBucket",  # the first comes with status 403
     AccessDenied: (
         "AccessDenied AccessDeniedException AccountProblem AllAccessDisabled CrossLocationLoggingProhibited"
         " ExpiredToken ExpiredTokenException Forbidden InvalidAccessKeyId InvalidClientTokenId InvalidPayer"
@@ -67,7 +70,7 @@ _HINTS = {
     "AuthorizationHeaderMalformed": _REGION,
     "IllegalLocationConstraintException": _REGION,
     "IncorrectEndpoint": _REGION,
-    "AccessDenied": _LIST,
+    "AccessDenied": _PERMISSIONS,
     "InvalidObjectState": "The object is in an archive class: restore it with the provider's tools first.",
     "RequestTimeTooSkewed": _CLOCK,
     "ExpiredToken": "The session token has expired: renew AWS_SESSION_TOKEN, or use AWS_ROLE_ARN.",
@@ -162,6 +165,14 @@ SDK_CLASSES: tuple[tuple[tuple[type[Exception], ...], type[WalpyError]], ...] = 
     (_MISUSE_SDK, StorageError),
 )
 
+# For errors whose code or class in the SDK has no hint of its own.
+_HINTS_OF_CLASS: dict[type[WalpyError], str] = {
+    AccessDenied: _PERMISSIONS,
+    StorageThrottled: "Try again later; WALPY_STORAGE_DEADLINE says how long walpy goes on trying.",
+    StorageUnavailable: _HEALTH,
+    StorageFull: "Free space in the storage, or raise the quota.",
+}
+
 _REASONS = {
     AccessDenied: "access denied",
     StorageThrottled: "the server asks to slow down",
@@ -204,7 +215,7 @@ def error_of_answer(code: str, status: int, what: str) -> WalpyError:
     """The error for a server's answer; what: `cannot read 's3://bucket/key'`."""
     kind = class_of_answer(code, status)
     reason = _REASONS.get(kind, "the server refused")
-    hint = _HINTS.get(code, _LIST if kind is AccessDenied else "")
+    hint = _HINTS.get(code) or (_BUCKET if status == 404 else _HINTS_OF_CLASS.get(kind, ""))
     if code == "NoSuchBucket":
         reason = "the bucket does not exist"
     return kind(f"{what}: {reason} ({code or status})", hint)
@@ -226,10 +237,15 @@ def walpy_error(error: Exception, what: str) -> WalpyError:
     kind = next((kind for classes, kind in SDK_CLASSES if isinstance(error, classes)), None)
     if kind is None:
         kind = StorageUnavailable if isinstance(error, (HTTPError, OSError)) else StorageError
-    hint = _CREDENTIALS if kind is AccessDenied else ""
-    if isinstance(error, sdk.EndpointConnectionError):
-        hint = "Check AWS_ENDPOINT and AWS_REGION, and the network."
-    return kind(f"{what}: {_reason(error, kind)}", hint)
+    return kind(f"{what}: {_reason(error, kind)}", _hint(error, kind))
+
+
+def _hint(error: Exception, kind: type[WalpyError]) -> str:
+    if kind is AccessDenied:
+        return _CREDENTIALS
+    if isinstance(error, (sdk.EndpointConnectionError, sdk.ConnectTimeoutError)):
+        return _NETWORK
+    return _HINTS_OF_CLASS.get(kind, "")
 
 
 def _reason(error: Exception, kind: type[WalpyError]) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from walpy.errors import StorageError
 from walpy.storage.base import StoredObject
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from walpy.storage.s3_client import Bucket
+
+T = TypeVar("T")
 
 SECOND_NS = 1_000_000_000
 
@@ -88,8 +90,8 @@ def common_prefix(keys: list[str]) -> str:
     return "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], shared))
 
 
-def batches(names: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Names in lists of at most size."""
-    rest = iter(names)
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of at most size."""
+    rest = iter(items)
     while batch := list(itertools.islice(rest, size)):
         yield batch
