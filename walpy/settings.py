@@ -253,7 +253,7 @@ _IGNORED_FAMILIES = (
     "OS_",
     "OSS_",
     "SSH_",
-    "WALG_FAILOVER_",
+    "WALG_FAILOVER_STORAGES_",
     "WALG_STATSD_",
     "PROFILE_",
     "HTTP_",
