@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -41,6 +42,16 @@ def remove_unfinished_files() -> None:
             os.unlink(unfinished_files.pop())
 
 
+def release_shared_resources() -> None:
+    """Remove what multiprocessing keeps outside of the process: the folder of its sockets, semaphores.
+
+    It would do so itself at an orderly end, which os._exit is not.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._run_finalizers()
+
+
 def die_by(number: int) -> None:
     """End this process as if it had never caught the signal. Call in the main thread."""
     signal.signal(number, signal.SIG_DFL)
@@ -59,4 +70,5 @@ def _watch(reader: int, exit_code: Callable[[int], int]) -> None:
         number = os.read(reader, 1)[0]
     threading.Event().wait(GRACE_SECONDS)
     remove_unfinished_files()
+    release_shared_resources()
     os._exit(exit_code(number))

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from walpy.errors import ConfigError, Interrupted, WalpyError, describe
+from walpy.interrupts import release_shared_resources
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -81,6 +82,7 @@ def exit_now(code: int) -> None:
     A result that cannot be written turns success into exit code 1; log lines that nobody takes do not.
     """
     logging.shutdown()
+    release_shared_resources()
     try:
         if sys.stdout is not None:  # None: the descriptor was closed before we started
             sys.stdout.flush()

@@ -125,8 +125,8 @@ def _log(summary: BackupSummary) -> None:
 @contextmanager
 def _unfinished(server: Server, stored: StoredBackup) -> Iterator[None]:
     """Undo everything when the body fails: the backup in the server first, then what was stored."""
+    stored.claim()
     try:
-        stored.claim()
         yield
     except BaseException:
         server.close()

@@ -1,0 +1,46 @@
+"""What the tests of this folder share: one S3 server, and one PostgreSQL server to back up."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, bin_directory, new_base
+from tests.fixtures.fault_proxy import FaultProxy
+from tests.fixtures.require import missing
+from tests.fixtures.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server in this process, without faults."""
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """A new bucket."""
+    return s3.new_bucket()
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[FaultProxy]:
+    """In front of the server."""
+    with FaultProxy(s3.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Cluster]:
+    """A running server that does not archive, for backups of it."""
+    programs = bin_directory(DEFAULT_MAJOR)
+    if programs is None:
+        missing("postgres", f"no PostgreSQL {DEFAULT_MAJOR} here")
+    cluster = Cluster(DEFAULT_MAJOR, programs, new_base())
+    try:
+        cluster.initdb()
+        cluster.configure({**SETTINGS, "archive_mode": "off"})
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()

@@ -1,0 +1,109 @@
+"""One archive, one data directory and the five commands on them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.stored_backup import StoredBackup
+from tests.integration.faults.commands import Run
+from tests.unit.wal.synthetic import FIRST, DataDirectory, segment
+from walpy.archive import open_archive
+from walpy.config import Config
+from walpy.postgres.control import CONTROL_FILE, read_control
+from walpy.storage.base import Storage
+
+COMMANDS = ("wal-push", "wal-fetch", "backup-push", "backup-fetch", "backup-list")
+READING = ("wal-fetch", "backup-fetch", "backup-list")
+NEW = "000000010000000000000003"  # a segment that the archive does not hold; it holds FIRST
+SMALL_BACKUP = "base_00000001000000F000000002"  # no backup of the server gets this name
+SEGMENT_SIZE = 16 << 20  # bytes; no codec makes these segments smaller, so that S3 gets them in parts
+
+
+@dataclass(frozen=True)
+class Scene:
+    """folder: where everything local lies. settings: of the commands. direct: the archive, around all faults."""
+
+    folder: Path
+    settings: Mapping[str, str]
+    direct: Config
+    server: Cluster
+
+    def prepare(self) -> "Scene":
+        """Archive a segment and a small backup, and make a data directory of the server's with another segment."""
+        data = DataDirectory(self.data)
+        shutil.copyfile(self.server.data_directory / CONTROL_FILE, self.data / CONTROL_FILE)
+        data.add(NEW, self.segment(NEW))
+        archive = open_archive(self.direct)
+        archive.put_wal(FIRST, [self.segment(FIRST)])
+        small = StoredBackup(self.folder / "small-backup", SMALL_BACKUP)
+        small.sentinel = replace(small.sentinel, system_identifier=self.system_identifier)
+        copy_tree(small.store().folder, archive.storage)
+        archive.close()
+        return self
+
+    @cached_property
+    def system_identifier(self) -> int:
+        """The server's."""
+        return read_control(str(self.server.data_directory / CONTROL_FILE)).system_identifier
+
+    def segment(self, name: str) -> bytes:
+        """Content of a segment of the server."""
+        return segment(name, system_identifier=self.system_identifier, size=SEGMENT_SIZE)
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
+
+    @property
+    def destination(self) -> Path:
+        """Where backup-fetch restores to."""
+        return self.folder / "restored"
+
+    def arguments(self, command: str) -> Sequence[str]:
+        """Command line of a command."""
+        return {
+            "wal-push": ["wal-push", f"pg_wal/{NEW}"],
+            "wal-fetch": ["wal-fetch", FIRST, "pg_wal/RECOVERYXLOG"],
+            "backup-push": ["backup-push", str(self.server.data_directory)],
+            "backup-fetch": ["backup-fetch", str(self.destination), "LATEST"],
+            "backup-list": ["backup-list"],
+        }[command]
+
+    def start(self, command: str, *more: str, **settings: str) -> Run:
+        """Start a command."""
+        connection = {
+            "PGHOST": str(self.server.socket_directory),
+            "PGPORT": str(self.server.port),
+            "PGUSER": "postgres",
+            "PGDATABASE": "postgres",
+        }
+        return Run(
+            *self.arguments(command),
+            *more,
+            cwd=self.data,
+            temporary=self.folder / "tmp",
+            settings={"WALG_DOWNLOAD_CONCURRENCY": "1", **connection, **self.settings, **settings},
+        )
+
+    def objects(self) -> dict[str, int]:
+        """Names and sizes of everything that the archive shows; but the cluster's identity."""
+        archive = open_archive(self.direct)
+        try:
+            return {item.name: item.size for item in archive.storage.list() if not item.name.startswith("walpy_005")}
+        finally:
+            archive.close()
+
+    def backup_sessions(self) -> int:
+        """Sessions of walpy in the server: while there is one, a backup may be running."""
+        return int(self.server.execute("select count(*) from pg_stat_activity where application_name = 'wal-g'"))
+
+
+def copy_tree(folder: Path, storage: Storage) -> None:
+    """Put every file below a folder into a storage."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            storage.put(path.relative_to(folder).as_posix(), [path.read_bytes()])
