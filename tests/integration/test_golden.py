@@ -96,7 +96,7 @@ def test_restore_and_recover(archive: GoldenArchive, restore: dict[str, Any], cl
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda archive: archive.name)
-def test_list(archive: GoldenArchive, tmp_path: Path, make_cluster: ClusterFactory) -> None:
+def test_list(archive: GoldenArchive, make_cluster: ClusterFactory) -> None:
     cluster = make_cluster(initdb=False)
     place_archive(archive, cluster)
     lines = cluster.walpy("backup-list").stdout.splitlines()
