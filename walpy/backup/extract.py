@@ -23,7 +23,6 @@ from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarM
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, WalpyError
 from walpy.storage.limit import RateLimiter, SharedMoment, limited
-from walpy.stream.codecs import codec_for_extension
 
 CONTROL_FILE: Final = "global/pg_control"
 NETWORK_LIMIT: Final = "WALG_NETWORK_RATE_LIMIT"
@@ -123,8 +122,8 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
     while True:
         extraction = _Extraction(worker.plan, progress.started())
         try:
-            with worker.archive.storage.open(job.object_name) as stored:
-                extraction.run(TarReader(codec_for_extension(job.extension).decode(stored)))
+            with worker.archive.open_object(job.object_name, job.extension) as chunks:
+                extraction.run(TarReader(chunks))
             return extraction.result(job)
         except WalpyError as error:
             if not (error.transient or isinstance(error, DataCorrupt)) or left == 0 or str(error) == failure:
