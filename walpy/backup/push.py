@@ -161,7 +161,7 @@ class _Push:
             backup = start_backup(self.server, self.facts)
             stored = StoredBackup(self.archive, backup.name)
             with _unfinished(self.server, stored):
-                listing = list_files(self.facts.data_directory)
+                listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
                 packed = self._pack(backup, listing, stored, progress, alive)
                 control = self._put_control(listing, stored)
                 databases = self._table_names()

@@ -132,10 +132,13 @@ def check_timeline(server: "Server", backup: RunningBackup) -> None:
         )
 
 
-def list_files(data_directory: str) -> "Listing":
-    """Everything to pack. Raises BackupError, also for names that could not be recorded: at the start, not the end."""
+def list_files(data_directory: str, *, recorded: bool) -> "Listing":
+    """Everything to pack. recorded: the names go into files_metadata.json.
+
+    Raises BackupError, also for a name that could not be recorded: now, not after hours.
+    """
     listing = walk(data_directory)
     for entry in listing.entries:
-        if not entry.name.isascii():
+        if recorded and not entry.name.isascii():
             text_v2(entry.name)
     return listing

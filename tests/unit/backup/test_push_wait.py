@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 
 from walpy.archive import Archive, open_archive
-from walpy.backup.wait import missing_segments, required_segments, wait_for_segments, wait_timeout
+from walpy.backup.wait import (
+    WalWait,
+    archives_wal,
+    missing_segments,
+    required_segments,
+    wait_for_segments,
+    wait_timeout,
+)
 from walpy.config import Config
 from walpy.errors import BackupError, ConfigError
+from walpy.postgres.server import ServerFacts
 
 MIB = 1 << 20
 NAMES = ["000000010000000000000002", "000000010000000000000003"]
@@ -109,3 +117,95 @@ def test_timeout_setting(text: str, seconds: float) -> None:
 def test_wrong_timeout_setting(text: str) -> None:
     with pytest.raises(ConfigError, match="WALPY_WAL_WAIT_TIMEOUT"):
         wait_timeout(Config.from_mapping({"WALPY_WAL_WAIT_TIMEOUT": text}))
+
+
+def facts(
+    *, in_recovery: bool = False, mode: str = "on", command: str = "walpy wal-push %p", library: str = ""
+) -> ServerFacts:
+    return ServerFacts(
+        version_num=150004,
+        data_directory="/data",
+        system_identifier=1,
+        timeline=1,
+        segment_size=MIB,
+        page_size=8192,
+        wal_page_size=8192,
+        in_recovery=in_recovery,
+        archive_mode=mode,
+        archive_command=command,
+        archive_library=library,
+        data_checksums=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("server", "archives"),
+    [
+        (facts(), True),
+        (facts(mode="always"), True),
+        (facts(mode="off"), False),
+        (facts(command=""), False),
+        (facts(command="(disabled)"), False),
+        (facts(command="", library="basic_archive"), True),
+        (facts(in_recovery=True), False),
+        (facts(in_recovery=True, mode="always"), True),
+    ],
+)
+def test_who_archives(server: ServerFacts, archives: bool) -> None:
+    assert archives_wal(server) is archives
+
+
+@pytest.mark.parametrize(
+    ("server", "timeout", "stop_timeout", "left"),
+    [
+        (facts(), 3600, 0, False),
+        (facts(), 3600, 30, True),
+        (facts(), 0, 0, True),
+        (facts(mode="off"), 0, 0, False),
+        (facts(command=""), 0, 30, False),
+        (facts(in_recovery=True), 0, 0, False),
+    ],
+)
+def test_who_waits(archive: Archive, server: ServerFacts, timeout: float, stop_timeout: float, left: bool) -> None:
+    assert WalWait(archive, server, timeout).is_left_to_server(stop_timeout) is left
+
+
+START, STOP = 2 * MIB + 40, 4 * MIB + 40  # three segments
+SEGMENTS = [*NAMES, "000000010000000000000004"]
+
+
+def test_a_primary_waits_for_everything(archive: Archive) -> None:
+    archive.put_wal(SEGMENTS[0], [b"x"])
+    archive.put_wal(SEGMENTS[1], [b"x"])
+    with pytest.raises(BackupError, match=f"needs {SEGMENTS[2]}"):
+        WalWait(archive, facts(), 0.001).wait(1, START, STOP)
+    archive.put_wal(SEGMENTS[2], [b"x"])
+    assert WalWait(archive, facts(), 0.001).wait(1, START, STOP) == SEGMENTS
+
+
+def test_a_standby_does_not_wait_for_the_last_segment(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    archive.put_wal(SEGMENTS[0], [b"x"])
+    with pytest.raises(BackupError, match=f"needs {SEGMENTS[1]}"):
+        WalWait(archive, facts(in_recovery=True), 0.001).wait(1, START, STOP)
+    archive.put_wal(SEGMENTS[1], [b"x"])
+    assert WalWait(archive, facts(in_recovery=True), 0.001).wait(1, START, STOP) == SEGMENTS
+    assert f"does not hold {SEGMENTS[2]}: the backup can be restored only when the primary archives it" in caplog.text
+
+
+def test_without_archiving_there_is_a_warning_and_no_wait(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    for server in (facts(mode="off"), facts(in_recovery=True, mode="off")):
+        caplog.clear()
+        assert WalWait(archive, server, 3600).wait(1, START, STOP) == SEGMENTS
+        assert f"does not hold 3 segments from {SEGMENTS[0]} to {SEGMENTS[2]}" in caplog.text
+
+
+def test_wal_from_elsewhere_needs_no_warning(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    for name in SEGMENTS:
+        archive.put_wal(name, [b"x"])
+    WalWait(archive, facts(mode="off"), 3600).wait(1, START, STOP)
+    assert not caplog.messages
+
+
+def test_without_a_timeout_nobody_looks(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    assert WalWait(archive, facts(), 0).wait(1, START, STOP) == SEGMENTS
+    assert "WALPY_WAL_WAIT_TIMEOUT is 0" in caplog.text
