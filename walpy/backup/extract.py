@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -239,6 +239,9 @@ class _Extraction:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
         if name in self.known:
             return
+        path = os.path.join(self.plan.destination, name)
+        with _writing(path), suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)  # fails for a path that is too long, before its parents are made
         parts = name.split("/")
         for depth in range(1, len(parts) + 1):
             ancestor = "/".join(parts[:depth])

@@ -116,6 +116,7 @@ def test_names_that_leave_the_destination_are_refused(name: str, backup: StoredB
 def test_names_that_no_file_system_takes_are_named(name: str, backup: StoredBackup, destination: Path) -> None:
     with pytest.raises(BackupError, match="File name too long"):
         extracted(backup, plan(destination), tar({name: b""}))
+    assert os.listdir(destination) == []
 
 
 @pytest.mark.parametrize(
