@@ -135,7 +135,7 @@ def describe(error: BaseException) -> str:
 
 
 def _reason(cause: BaseException | None) -> str:
-    """What a cause adds to a message; of an operating system's error only the reason, not number and path."""
+    """What a cause adds to a message: its first line; of an operating system's error the reason without its path."""
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return str(cause) if cause is not None else ""
+    return str(cause or "").strip().partition("\n")[0]

@@ -30,3 +30,10 @@ def test_an_operating_system_error_adds_its_reason_alone() -> None:
 
 def test_an_error_without_a_message_is_named() -> None:
     assert describe(KeyError()) == "KeyError"
+
+
+def test_only_the_first_line_of_a_cause_is_told() -> None:
+    assert describe(caused("cannot connect: refused", ValueError("refused\n\tIs it running?"))) == (
+        "cannot connect: refused"
+    )
+    assert describe(caused("cannot connect", ValueError("refused\nmore"))) == "cannot connect: refused"

@@ -235,11 +235,11 @@ class FsStorage:
         try:
             # The dot makes the kernel mount what an automounter keeps ready, which O_PATH alone does not.
             root = os.open(f"{self._root}/.", os.O_PATH | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError):
             raise StorageError(
                 f"the storage's root directory {self._root!r} does not exist",
                 "Mount its file system, or make the directory, and let the user that runs walpy own it.",
-            ) from error
+            ) from None
         except OSError as error:
             raise self._failure("open", self._root, error) from error
         try:
