@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from walpy.storage.limit import RateLimiter, limited
 from walpy.stream.pieces import PIECE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from walpy.config import Config
     from walpy.pipeline import Report
@@ -117,6 +118,7 @@ class Packer:
         self._vanished: set[str] = set()
         self._corrupt: dict[str, list[int]] = {}
         self._lock = threading.Lock()  # of what the threads find out
+        self._ended = threading.Event()  # ends waits for the disk limit, after a failure
         self._depth = job.threads + PIECES_AHEAD
         self._buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._open_files: list[OpenFile] = []
@@ -125,7 +127,8 @@ class Packer:
         """Make the tar and store it."""
         name = layout.tar_partition(self._job.backup, self._job.tar_name, self._archive.codec.extension)
         try:
-            stored_size = self._archive.storage.put(name, self._chunks())
+            with closing(self._chunks()) as chunks:
+                stored_size = self._archive.storage.put(name, chunks)
         finally:
             for file in self._open_files:
                 file.close()
@@ -138,19 +141,21 @@ class Packer:
             tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._corrupt.items())),
         )
 
-    def _chunks(self) -> "Iterator[Chunk]":
+    def _chunks(self) -> "Generator[Chunk, None, None]":
         pieces = self._archive.codec.pieces
         if pieces is None:
-            yield from self._archive.encode(plain for plain, _ in self._filled(None))
+            with closing(self._filled(None)) as filled:
+                yield from self._archive.encode(plain for plain, _ in filled)
             return
         tail = pieces.tail()
         yield pieces.head
-        for plain, encoded in self._filled(pieces.encode):
-            tail.update(plain)
-            yield encoded
+        with closing(self._filled(pieces.encode)) as filled:
+            for plain, encoded in filled:
+                tail.update(plain)
+                yield encoded
         yield tail.finish()
 
-    def _filled(self, encode: "Callable[[Chunk], bytes] | None") -> Iterator[tuple[memoryview, bytes]]:
+    def _filled(self, encode: "Callable[[Chunk], bytes] | None") -> "Generator[tuple[memoryview, bytes], None, None]":
         """Pieces in their order, plain and encoded; the plain one is valid until the next is asked for."""
         for _ in range(self._depth):
             self._buffers.put(memoryview(mmap.mmap(-1, PIECE_SIZE)))  # page aligned: reads into it are the fastest
@@ -164,6 +169,7 @@ class Packer:
             while pending:
                 yield from self._next(pending)
         finally:
+            self._ended.set()
             pool.shutdown(cancel_futures=True)
 
     def _next(self, pending: "deque[Future[tuple[memoryview, int, bytes]]]") -> Iterator[tuple[memoryview, bytes]]:
@@ -233,7 +239,7 @@ class Packer:
     def _read_file(self, entry: "Entry", descriptor: int, offset: int, view: memoryview) -> None:
         """Read len(view) bytes of a file, and verify them; what is missing at its end is zero."""
         if self._disk is not None and len(view):
-            self._disk.acquire(len(view))
+            self._disk.acquire(len(view), self._ended)
         _read(entry, descriptor, offset, view)
         if self._job.pages.verify_before is not None:
             self._verify(entry, descriptor, offset, view, self._job.pages.verify_before)

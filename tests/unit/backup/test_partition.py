@@ -6,6 +6,7 @@ import random
 import stat
 import struct
 import tarfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -206,6 +207,32 @@ def test_a_failing_storage_closes_every_file(source: Path, storage: Path) -> Non
     assert set(os.listdir("/proc/self/fd")) == before
 
 
+class Blocking:
+    """A limiter that lets the first read pass, and no other."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[bool] = []
+        self._first = threading.Lock()
+        self._second = threading.Event()
+
+    def acquire(self, count: int, cancel: threading.Event) -> None:
+        if self._first.acquire(blocking=False):
+            self._second.wait(20)  # so that the storage fails while another read waits
+            return
+        self._second.set()
+        self.cancelled.append(cancel.wait(20))
+
+
+def test_a_failing_storage_does_not_wait_for_the_disk_limit(source: Path, storage: Path) -> None:
+    archive = open_archive(settings(storage))
+    archive.storage = BrokenStorage(archive.storage, 10)  # type: ignore[assignment]
+    limiter = Blocking()
+    with pytest.raises(StorageUnavailable):
+        Packer(archive, job([entry(source / "pieces")]), lambda count: None, limiter).run()  # type: ignore[arg-type]
+    assert limiter.cancelled
+    assert all(limiter.cancelled)
+
+
 def test_progress_counts_the_bytes_of_the_files(entries: tuple[Entry, ...], storage: Path) -> None:
     counts: list[int] = []
     Packer(open_archive(settings(storage)), job(entries), counts.append).run()
@@ -232,7 +259,8 @@ class Acquired:
     def __init__(self) -> None:
         self.total = 0
 
-    def acquire(self, count: int) -> None:
+    def acquire(self, count: int, cancel: threading.Event) -> None:
+        assert not cancel.is_set()
         self.total += count
 
 
