@@ -17,6 +17,7 @@ import pickle
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -40,6 +42,7 @@ Report = Callable[[int], None]  # tells the parent a count, such as bytes done; 
 STOP_GRACE = 0.5  # seconds a worker has to end by itself before it is killed
 HEARTBEAT = 1.0  # seconds, at most, between heartbeats
 REPORT_INTERVAL = 0.1  # seconds between progress messages of one worker
+LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes; Linux allows 107 for a socket's path
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,7 @@ def run_jobs(
 
 def shared_number() -> "Synchronized[float]":
     """A number with a lock, for initargs: the same one in the caller and in all workers."""
-    return multiprocessing.get_context("forkserver").Value("d", 0.0)
+    return _context().Value("d", 0.0)
 
 
 def _ignore(_: object) -> None:
@@ -120,7 +123,7 @@ class _Pool(Generic[Job, Result]):
     """The workers of one run_jobs; leaving the context ends them."""
 
     def __init__(self, task: "_Task[Job, Result]", size: int, listener: _Listener[Result]) -> None:
-        self._context = multiprocessing.get_context("forkserver")
+        self._context = _context()
         self._context.set_forkserver_preload([task.function.__module__])
         self._task = task
         self._size = size
@@ -188,6 +191,13 @@ class _Pool(Generic[Job, Result]):
                 worker.process.join()
             worker.process.close()
         self._workers.clear()
+
+
+def _context() -> ForkServerContext:
+    """How processes start. A TMPDIR that is too long for the sockets that multiprocessing makes there is not used."""
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"
+    return multiprocessing.get_context("forkserver")
 
 
 def _handle(message: object, report: Report) -> None:

@@ -340,3 +340,24 @@ run_jobs(hang, [Path({str(file)!r})], processes=1)
         parent.kill()
         parent.wait()
     wait_until_dead(worker)
+
+
+def test_a_long_temporary_folder_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.unit.test_pipeline import count_up, remember
+from walpy.logs import exit_now
+from walpy.pipeline import run_jobs, shared_number
+number = shared_number()
+run_jobs(count_up, [1.0, 2.0], processes=2, initializer=remember, initargs=(number,))
+print(number.value, flush=True)
+exit_now(0)
+"""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("300.0\n", "")
+    assert list(folder.iterdir()) == []
