@@ -169,8 +169,10 @@ def backup_fetch(
         restore_only=restore_only,
     )
     summary = fetch(config, destination, selector, options, progress_for(config))
+    if summary.next_steps:
+        logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
     for line in summary.next_steps:
-        logger.info("%s", line)
+        logger.info("    %s", line)
 
 
 def backup_list(

@@ -180,7 +180,7 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
 
     def fetch(*arguments: Any) -> Any:
         calls.append(arguments)
-        return fetch_module.FetchSummary("b", "d", 0, 0, 0.0, 0, ())
+        return fetch_module.FetchSummary("b", "d", 0, 0, 0, 0.0, 0, (), ())
 
     monkeypatch.setattr(fetch_module, "backup_fetch", fetch)
     monkeypatch.setenv("WALG_USE_REVERSE_UNPACK", "true")
@@ -315,4 +315,4 @@ def test_a_result_that_cannot_be_written_is_a_failure() -> None:
     with open("/dev/full", "wb") as full:
         result = run_flags(full)
     assert result.returncode == 1
-    assert "cannot write the output: [Errno 28]" in result.stderr
+    assert "cannot write the output: No space left on device" in result.stderr

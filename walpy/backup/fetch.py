@@ -40,6 +40,7 @@ from walpy.backup.extract import (
     start_worker,
     work_here,
 )
+from walpy.backup.fetch_summary import FetchSummary, wal_segments
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
@@ -76,19 +77,6 @@ class FetchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class FetchSummary:
-    """What was restored, and what to do next, as lines for a person. pg_version: as server_version_num; 0 unknown."""
-
-    backup: str
-    destination: str
-    files: int
-    size: int
-    seconds: float
-    pg_version: int
-    next_steps: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Restore:
     """All that is known before the first byte is written."""
 
@@ -99,6 +87,7 @@ class _Restore:
     tablespaces: tuple[Tablespace, ...]
     parts: tuple[PartJob, ...]
     special_parts: tuple[PartJob, ...]  # backup_label first, pg_control last
+    stored_size: int
     plan: ExtractPlan
     concurrency: int
     is_masked: bool
@@ -124,7 +113,9 @@ def backup_fetch(
             with _unstartable_after_failure(restore.destination):
                 restored = _restore(archive, restore, progress)
     logger.info("Backup extraction complete.")
-    return _summary(restore, restored, time.monotonic() - started)
+    summary = _summary(restore, restored, time.monotonic() - started)
+    summary.log()
+    return summary
 
 
 def _select(archive: Archive, selector: BackupSelector) -> str:
@@ -157,7 +148,7 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
     tablespaces = chosen_tablespaces(sentinel.spec, spec)
     _check_places(archive, destination, tablespaces, sentinel)
     wanted = _wanted(files, options.mask)
-    parts, special_parts = _list_parts(archive, backup)
+    parts, special_parts, stored_size = _list_parts(archive, backup)
     check_parts(backup, files, [job.part for job in (*parts, *special_parts)])
     if wanted is not None and options.reverse_unpack and options.skip_redundant_tars:
         parts = tuple(job for job in parts if _holds_any(files, job, wanted))
@@ -178,6 +169,7 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
         tablespaces=tablespaces,
         parts=parts,
         special_parts=special_parts,
+        stored_size=stored_size,
         plan=plan,
         concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
         is_masked=wanted is not None,
@@ -205,13 +197,14 @@ def _wanted(files: FilesMetadata, mask: str) -> frozenset[str] | None:
     return frozenset(name.strip("/") for name in names if pattern.fullmatch(name))
 
 
-def _list_parts(archive: Archive, backup: str) -> tuple[tuple[PartJob, ...], tuple[PartJob, ...]]:
-    """The backup's data tars, and those of backup_label and pg_control in the order to extract them.
+def _list_parts(archive: Archive, backup: str) -> tuple[tuple[PartJob, ...], tuple[PartJob, ...], int]:
+    """The backup's data tars, those of backup_label and pg_control in the order to extract them, and all tars' bytes.
 
     Raises BackupError when a tar that every backup has is missing, and for an extension that names no codec.
     """
     folder = archive.storage.list_folder(layout.tar_folder(backup))
     largest_first = sorted(folder.objects, key=lambda found: -found.size)  # so that workers end at the same time
+    stored_size = sum(found.size for found in folder.objects)
     jobs = [PartJob(found.name, _extension(found.name)) for found in largest_first]
     for job in jobs:
         codec_for_extension(job.extension)
@@ -220,10 +213,10 @@ def _list_parts(archive: Archive, backup: str) -> tuple[tuple[PartJob, ...], tup
     if not parts:
         raise BackupError(f"backup {backup} has no data: nothing is in {layout.tar_folder(backup)!r}")
     if is_wale(backup):
-        return parts, ()
+        return parts, (), stored_size
     if "pg_control" not in special:
         raise BackupError(f"backup {backup} has no pg_control tar in {layout.tar_folder(backup)!r}")
-    return parts, tuple(special[name] for name in ("backup_label", "pg_control") if name in special)
+    return parts, tuple(special[name] for name in ("backup_label", "pg_control") if name in special), stored_size
 
 
 def _extension(object_name: str) -> str:
@@ -350,11 +343,13 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
 def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
     version = restore.sentinel.pg_version or version_of_directory(restore.destination)
     return FetchSummary(
-        restore.backup,
-        restore.destination,
-        len(restored.files),
-        restored.size,
-        seconds,
-        version,
-        () if restore.is_masked else next_steps(restore.destination, version),
+        backup=restore.backup,
+        destination=restore.destination,
+        files=len(restored.files),
+        size=restored.size,
+        stored_size=restore.stored_size,
+        seconds=seconds,
+        pg_version=version,
+        wal_segments=wal_segments(restore.backup, restore.sentinel, restore.destination),
+        next_steps=() if restore.is_masked else next_steps(restore.destination, version),
     )

@@ -72,7 +72,9 @@ def test_everything_is_restored(backup: StoredBackup, destination: Path, caplog:
     assert (destination / "tablespace_map").exists()
     assert (summary.backup, summary.destination, summary.files) == (NAME, str(destination), len(FILES) + 3)
     assert summary.size == sum(map(len, FILES.values())) + len(CONTROL) + len(b"label")
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("walpy.backup")] == [
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("walpy.backup")]
+    assert messages.pop().startswith(f"Restored {NAME}: ")
+    assert messages == [
         f"Selecting the backup with name {NAME}...",
         "Backup to fetch will be searched in storages: [default]",
         "Finished extraction of part_001.tar.lz4",
