@@ -20,9 +20,15 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
+def running_server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: S3Server) -> S3Server:
+    running_server.calm()
+    return running_server
 
 
 @pytest.fixture

@@ -28,9 +28,15 @@ SSE_C = "0123456789abcdef0123456789abcde+"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as running:
-        yield running
+def running_server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running_server: S3Server) -> S3Server:
+    running_server.calm()
+    return running_server
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from walpy.storage.s3_client import connect
 from walpy.storage.s3_delete import Deleter
 from walpy.storage.s3_errors import code_of, status_of
 from walpy.storage.s3_list import common_prefix, object_pages, stored_objects, upload_pages, whole_seconds
-from walpy.storage.s3_read import S3Reader, explain_missing, open_object
+from walpy.storage.s3_read import S3Reader, Source, explain_refusal, open_object
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_upload import Uploader
 
@@ -73,7 +73,7 @@ class S3Storage:
     def open(self, name: str, *, offset: int = 0, size: int | None = None) -> S3Reader:
         """Open an object for reading; see base.Storage.open."""
         check_name(name)
-        return open_object(self._bucket, self._bucket.key(name), self._read_parameters, offset, size)
+        return open_object(self._source(self._bucket.key(name)), offset=offset, size=size)
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object; see base.Storage.stat."""
@@ -88,10 +88,13 @@ class S3Storage:
         except ClientError as error:
             if status_of(error) not in UNEXPLAINED:
                 raise
-            explain_missing(self._bucket, key, self._read_parameters)
+            explain_refusal(self._source(key))
             raise StorageUnavailable(
                 f"cannot look up {self._bucket.url(key)!r}: the server contradicts itself ({code_of(error)})"
             ) from error
+
+    def _source(self, key: str) -> Source:
+        return Source(self._bucket, key, self._read_parameters)
 
     def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
         """Look up several objects by one listing; see base.Storage.stat_many."""

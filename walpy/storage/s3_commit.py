@@ -56,11 +56,11 @@ class Commit:
         preconditions: Preconditions,
         key_parameters: dict[str, str],
     ) -> None:
+        self.bucket = bucket
+        self.key = key
+        self.create_only = create_only
         self.token = os.urandom(16).hex()
-        self._bucket = bucket
-        self._key = key
         self._url = bucket.url(key)
-        self._create_only = create_only
         self._preconditions = preconditions
         self._key_parameters = key_parameters
         self._was_tried = False  # an earlier attempt may have stored the object, and its answer got lost
@@ -70,8 +70,8 @@ class Commit:
 
         Raises ObjectExists when another object has the name, and what request raises otherwise.
         """
-        guarded = self._create_only and self._preconditions.known
-        if self._create_only and not guarded:
+        guarded = self.create_only and self._preconditions.known
+        if self.create_only and not guarded:
             self._look_first()
         try:
             request({"IfNoneMatch": "*"} if guarded else {})
@@ -92,7 +92,7 @@ class Commit:
             self._look_first()
             self._was_tried = True
             request({})
-            self._preconditions.forget(self._bucket.url())
+            self._preconditions.forget(self.bucket.url())
         else:
             self._was_tried = True
             raise error
@@ -101,7 +101,7 @@ class Commit:
         stored = self._stored_token()
         if stored == self.token:
             return
-        if stored is not None and self._create_only:
+        if stored is not None and self.create_only:
             raise self._exists() from error
         raise StorageError(f"cannot put {self._url!r}: the server has lost the upload") from error
 
@@ -118,9 +118,9 @@ class Commit:
 
     def _stored_token(self) -> str | None:
         """Token of the object that is there, empty when it has none; None when no object is there."""
-        client: Any = self._bucket.client
+        client: Any = self.bucket.client
         try:
-            answer = client.head_object(Bucket=self._bucket.name, Key=self._key, **self._key_parameters)
+            answer = client.head_object(Bucket=self.bucket.name, Key=self.key, **self._key_parameters)
         except ClientError as error:
             if status_of(error) == 404:
                 return None

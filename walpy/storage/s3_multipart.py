@@ -1,4 +1,8 @@
-"""An object stored in parts, several of them at a time."""
+"""An object stored in parts, several of them at a time.
+
+What stays behind when things go wrong: after a kill, the parts so far; after a lost answer to the request that begins
+an upload, an upload without parts. Neither is ever visible; discard_unfinished() and bucket lifecycles remove both.
+"""
 
 import logging
 import threading
@@ -19,7 +23,6 @@ if TYPE_CHECKING:
     import mmap
     from types import TracebackType
 
-    from walpy.storage.s3_client import Bucket
     from walpy.storage.s3_commit import Commit
     from walpy.storage.s3_settings import Writing
 
@@ -40,19 +43,17 @@ class MultipartUpload:
 
     def __init__(
         self,
-        bucket: "Bucket",
-        key: str,
-        writing: "Writing",
         commit: "Commit",
+        writing: "Writing",
         send: Send,
         give_back: "Callable[[mmap.mmap], None]",
     ) -> None:
-        self._bucket = bucket
-        self._client: Any = bucket.client
-        self._target = {"Bucket": bucket.name, "Key": key}
-        self._key = key
-        self._writing = writing
         self._commit = commit
+        self._writing = writing
+        self._bucket = commit.bucket
+        self._key = commit.key
+        self._client: Any = commit.bucket.client
+        self._target = {"Bucket": commit.bucket.name, "Key": commit.key}
         self._send = send
         self._give_back = give_back
         self._upload_id = ""

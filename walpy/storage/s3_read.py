@@ -1,6 +1,7 @@
 """Reading one object of a bucket: a GET that goes on where it stopped when the connection breaks."""
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,18 +15,33 @@ if TYPE_CHECKING:
     from walpy.storage.s3_client import Bucket
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An object to read; parameters: the customer's key, when objects are encrypted with one."""
+
+    bucket: "Bucket"
+    key: str
+    parameters: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """The object, for messages."""
+        return self.bucket.url(self.key)
+
+    def get(self, **wanted: str) -> Any:
+        """The server's answer to one GET."""
+        client: Any = self.bucket.client
+        return client.get_object(Bucket=self.bucket.name, Key=self.key, **self.parameters, **wanted)
+
+
 class S3Reader:
     """An ObjectReader of size bytes from offset on; first is the answer of the GET that opened it (None: empty).
 
     Every further GET asks for the same version by its ETag. Memory: two chunks of READ_SIZE.
     """
 
-    def __init__(
-        self, bucket: "Bucket", key: str, parameters: dict[str, str], offset: int, size: int, first: Any = None
-    ) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._parameters = parameters
+    def __init__(self, source: Source, offset: int, size: int, first: Any = None) -> None:
+        self._source = source
         self._offset = offset
         self._size = size
         self._first = first
@@ -40,7 +56,7 @@ class S3Reader:
     def __iter__(self) -> Iterator[Chunk]:
         if not self._size:
             return iter(())
-        return self._bucket.policy.resume(self._chunks_from, what="read")
+        return self._source.bucket.policy.resume(self._chunks_from, what="read")
 
     def __enter__(self) -> Self:
         return self
@@ -65,9 +81,9 @@ class S3Reader:
         try:
             chunk: bytes = body.read(size)
         except SDK_ERRORS as error:
-            raise walpy_error(error, f"cannot read {self._url!r}") from error
+            raise walpy_error(error, f"cannot read {self._source.url!r}") from error
         if not chunk:
-            raise StorageUnavailable(f"cannot read {self._url!r}: the connection ended too early")
+            raise StorageUnavailable(f"cannot read {self._source.url!r}: the connection ended too early")
         return chunk
 
     def _answer_from(self, position: int) -> Any:
@@ -75,36 +91,28 @@ class S3Reader:
             answer, self._first = self._first, None
             return answer
         start = self._offset + position
-        wanted: dict[str, Any] = {**self._parameters, "Range": f"bytes={start}-{self._offset + self._size - 1}"}
-        if self._etag:
-            wanted["IfMatch"] = self._etag
+        same_version = {"IfMatch": self._etag} if self._etag else {}
         try:
-            answer = self._bucket.client.get_object(Bucket=self._bucket.name, Key=self._key, **wanted)
+            answer = self._source.get(Range=f"bytes={start}-{self._offset + self._size - 1}", **same_version)
         except ClientError as error:
             if status_of(error) in (412, 416) or code_of(error) == "NoSuchKey":
-                raise DataCorrupt(f"{self._url!r} was replaced or deleted while it was read") from error
-            raise walpy_error(error, f"cannot read {self._url!r}") from error
+                raise DataCorrupt(f"{self._source.url!r} was replaced or deleted while it was read") from error
+            raise walpy_error(error, f"cannot read {self._source.url!r}") from error
         except SDK_ERRORS as error:
-            raise walpy_error(error, f"cannot read {self._url!r}") from error
+            raise walpy_error(error, f"cannot read {self._source.url!r}") from error
         if answer.get("ETag", "") != self._etag:
             answer["Body"].close()
-            raise DataCorrupt(f"{self._url!r} was replaced while it was read")
-        check_range(answer, start, self._url)
+            raise DataCorrupt(f"{self._source.url!r} was replaced while it was read")
+        check_range(answer, start, self._source.url)
         return answer
 
-    @property
-    def _url(self) -> str:
-        return self._bucket.url(self._key)
 
-
-def open_object(
-    bucket: "Bucket", key: str, parameters: dict[str, str], offset: int = 0, size: int | None = None
-) -> S3Reader:
+def open_object(source: Source, *, offset: int = 0, size: int | None = None, action: str = "read") -> S3Reader:
     """Open an object from offset on, at most size bytes. Raises ObjectMissing when the server says so.
 
-    parameters: the customer's key, when objects are encrypted with one.
+    action: what it is opened for, for messages.
     """
-    wanted: dict[str, Any] = dict(parameters)
+    wanted: dict[str, str] = {}
     if offset or size is not None:
         # A range of no bytes cannot be asked for: ask for one byte, which tells whether the object exists.
         last = "" if size is None else offset + max(size, 1) - 1
@@ -112,31 +120,30 @@ def open_object(
 
     def get() -> Any:
         try:
-            answer = bucket.client.get_object(Bucket=bucket.name, Key=key, **wanted)
+            answer = source.get(**wanted)
         except ClientError as error:
             if status_of(error) == 416:  # the object exists, and ends before offset
                 return None
             raise
         if offset:
-            check_range(answer, offset, bucket.url(key))
+            check_range(answer, offset, source.url)
         return answer
 
-    answer = bucket.call("read", key, get)
-    if answer is None or size == 0:
-        if answer is not None:
-            answer["Body"].close()
-        return S3Reader(bucket, key, parameters, offset, 0)
+    answer = source.bucket.call(action, source.key, get)
+    if answer is None:
+        return S3Reader(source, offset, 0)
     length = int(answer["ContentLength"])
-    return S3Reader(bucket, key, parameters, offset, length if size is None else min(length, size), answer)
+    return S3Reader(source, offset, length if size is None else min(length, size), answer)
 
 
-def explain_missing(bucket: "Bucket", key: str, parameters: dict[str, str]) -> None:
+def explain_refusal(source: Source) -> None:
     """Find out why a HEAD failed, which has no body to tell: raises what a GET of one byte raises.
 
     Only the code NoSuchKey proves that an object is missing: a missing bucket, wrong credentials and a wrong endpoint
     can all answer a HEAD with the same status. Returns when the object is there after all.
     """
-    open_object(bucket, key, parameters, size=0)
+    with open_object(source, size=0, action="look up"):
+        pass
 
 
 def check_range(answer: Any, start: int, url: str) -> None:

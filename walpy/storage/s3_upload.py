@@ -58,11 +58,11 @@ class Uploader:
         first, is_last = next(parts)
         if is_last:
             try:
-                self._put_whole(key, first, commit, create_only)
+                self._put_whole(first, commit)
             finally:
                 give_back(first.buffer)
             return first.size
-        with MultipartUpload(self._bucket, key, self._writing, commit, self.send, give_back) as upload:
+        with MultipartUpload(commit, self._writing, self.send, give_back) as upload:
             upload.store(first)
             for part, _ in parts:
                 upload.store(part)
@@ -89,11 +89,11 @@ class Uploader:
     def _checksum(self, part: Part) -> dict[str, str]:
         return {"ContentMD5": content_md5(memoryview(part.buffer)[: part.size])} if self._sends_md5 else {}
 
-    def _put_whole(self, key: str, part: Part, commit: Commit, create_only: bool) -> None:
+    def _put_whole(self, part: Part, commit: Commit) -> None:
         client: Any = self._bucket.client
         cancel = threading.Event()  # never set: nobody else works on this object
         parameters = self._writing.object_parameters()
-        if create_only:
+        if commit.create_only:
             parameters["Metadata"] = {TOKEN: commit.token}
 
         def request(precondition: dict[str, str]) -> None:
@@ -101,7 +101,7 @@ class Uploader:
                 part,
                 lambda checksum: client.put_object(
                     Bucket=self._bucket.name,
-                    Key=key,
+                    Key=commit.key,
                     Body=PartBody(part, cancel),
                     **checksum,
                     **precondition,
@@ -109,4 +109,4 @@ class Uploader:
                 ),
             )
 
-        self._bucket.call("put", key, lambda: commit.attempt(request))
+        self._bucket.call("put", commit.key, lambda: commit.attempt(request))
