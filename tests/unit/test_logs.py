@@ -137,7 +137,7 @@ def test_failure_is_one_line_with_cause_and_hint(capsys: pytest.CaptureFixture[s
     error.__cause__ = OSError("first\nsecond")
     log_failure(error)
     text = capsys.readouterr().err
-    assert lines(text) == [("ERROR", "cannot read 'a': first. second. Try again.")]
+    assert lines(text) == [("ERROR", "cannot read 'a': first. Try again.")]
     assert len(text.splitlines()) == 1
 
 
