@@ -105,10 +105,14 @@ def signal_code(command: str, number: int) -> int:
 
 def run_cli(argv: Sequence[str]) -> int:
     """Run any other command: imports the whole command line."""
-    from walpy.cli import main as cli_main
-
     interrupts.catch(lambda number: 128 + number)
-    code = cli_main(argv)
+    try:
+        from walpy.cli import main as cli_main
+
+        code = cli_main(argv)
+    except Interrupted as error:  # while the command line was loaded
+        log_failure(error)
+        return 128 + error.signal_number
     if code and "wal-fetch" in argv:  # wrong usage: a recovery must not take it for the end of the archive
         return _fetch_code(UsageError("wrong usage"), RECOVERY_DESTINATION, Config())
     return code

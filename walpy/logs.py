@@ -15,6 +15,7 @@ from walpy.interrupts import release_shared_resources
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
+    from typing import TextIO
 
     from walpy.config import Config
 
@@ -91,7 +92,21 @@ def exit_now(code: int) -> None:
     os._exit(code)
 
 
-class _LogFile(logging.FileHandler):
+class _Interruptible(logging.Handler):
+    """A handler that a signal can end: the logging module takes any exception of a write for a failure to log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Let Interrupted pass; other failures are told on stderr."""
+        if isinstance(sys.exc_info()[1], Interrupted):
+            raise  # the exception that is being handled
+        super().handleError(record)
+
+
+class _LogStream(_Interruptible, logging.StreamHandler["TextIO"]):
+    """Writes to stderr."""
+
+
+class _LogFile(_Interruptible, logging.FileHandler):
     """Appends to a file, which is made with mode 0644 less umask, as by WAL-G."""
 
     def _open(self) -> "TextIOWrapper":
@@ -117,7 +132,7 @@ def _handler(config: "Config") -> logging.Handler:
 
 def _to_stderr() -> logging.Handler:
     """To sys.stderr, or to nowhere when the descriptor was closed before we started."""
-    return logging.StreamHandler(sys.stderr) if sys.stderr is not None else logging.NullHandler()
+    return _LogStream(sys.stderr) if sys.stderr is not None else logging.NullHandler()
 
 
 def _install(handler: logging.Handler, level: int) -> None:

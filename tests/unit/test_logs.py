@@ -1,5 +1,6 @@
 """Log lines, levels, destinations and how a failure is told."""
 
+import io
 import logging
 import os
 import re
@@ -162,6 +163,20 @@ def test_exit_codes() -> None:
 
 def run(code: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+class Signalled(io.StringIO):
+    """A stream in whose write a signal arrives."""
+
+    def write(self, text: str) -> int:
+        raise Interrupted("interrupted by SIGINT", "", 2)
+
+
+def test_a_signal_in_the_middle_of_a_log_line_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Signalled())
+    start_logging()
+    with pytest.raises(Interrupted):
+        logger.error("a line")
 
 
 def test_exit_now_flushes_and_waits_for_nobody() -> None:

@@ -1,5 +1,6 @@
 """Runs of walpy as processes of their own, and what they leave behind: processes, temporary files, objects."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -76,6 +77,14 @@ class Run:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         return Ended(process.returncode, output, log, time.monotonic() - self.began)
+
+    def abandon(self) -> None:
+        """Kill what still lives of it: for the end of a test that failed."""
+        for pid in session(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.process.stdout and not self.process.stdout.closed:
+            self.process.communicate()
 
     def signal(self, number: int, *, whole_group: bool = False) -> Ended:
         """Send a signal (to all of its processes, as a terminal does); it must end in time and leave nothing."""

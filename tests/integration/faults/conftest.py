@@ -1,13 +1,18 @@
 """What the tests of this folder share: one S3 server, and one PostgreSQL server to back up."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, bin_directory, new_base
 from tests.fixtures.fault_proxy import FaultProxy
 from tests.fixtures.require import missing
-from tests.fixtures.s3_server import S3Server
+from tests.fixtures.s3_server import S3Server, settings
+from tests.integration.faults.commands import s3_environment
+from tests.integration.faults.scene import COMMANDS, Scene
+from tests.integration.faults.stage import Stage
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +26,6 @@ def s3() -> Iterator[S3Server]:
 def bucket(s3: S3Server) -> str:
     """A new bucket."""
     return s3.new_bucket()
-
-
-@pytest.fixture
-def proxy(s3: S3Server) -> Iterator[FaultProxy]:
-    """In front of the server."""
-    with FaultProxy(s3.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +42,14 @@ def server() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.remove()
+
+
+@pytest.fixture
+def stage(s3: S3Server, bucket: str, server: Cluster, tmp_path: Path) -> Iterator[Stage]:
+    """An archive, and commands that talk to it through proxies."""
+    with ExitStack() as stack:
+        proxies = {command: stack.enter_context(FaultProxy(s3.url)) for command in COMMANDS}
+        scene = Scene(tmp_path, s3_environment("", bucket), settings(s3.url, bucket), server).prepare()
+        stage = Stage(scene, bucket, proxies)
+        stack.callback(stage.abandon)
+        yield stage

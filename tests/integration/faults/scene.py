@@ -1,13 +1,14 @@
 """One archive, one data directory and the five commands on them."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from tests.fixtures.cluster import Cluster
-from tests.fixtures.stored_backup import StoredBackup
+from tests.fixtures.stored_backup import StoredBackup, tar
 from tests.integration.faults.commands import Run
 from tests.unit.wal.synthetic import FIRST, DataDirectory, segment
 from walpy.archive import open_archive
@@ -16,20 +17,25 @@ from walpy.postgres.control import CONTROL_FILE, read_control
 from walpy.storage.base import Storage
 
 COMMANDS = ("wal-push", "wal-fetch", "backup-push", "backup-fetch", "backup-list")
-READING = ("wal-fetch", "backup-fetch", "backup-list")
+WRITING = ("wal-push", "backup-push")
 NEW = "000000010000000000000003"  # a segment that the archive does not hold; it holds FIRST
 SMALL_BACKUP = "base_00000001000000F000000002"  # no backup of the server gets this name
+SESSION_SECONDS = 2.0  # in which a server's process notices that its client is gone
 SEGMENT_SIZE = 16 << 20  # bytes; no codec makes these segments smaller, so that S3 gets them in parts
 
 
 @dataclass(frozen=True)
 class Scene:
-    """folder: where everything local lies. settings: of the commands. direct: the archive, around all faults."""
+    """folder: where everything local lies. settings: of the commands. direct: the archive, around all faults.
+
+    temporary: name of the folder for temporary files.
+    """
 
     folder: Path
     settings: Mapping[str, str]
     direct: Config
     server: Cluster
+    temporary: str = "tmp"
 
     def prepare(self) -> "Scene":
         """Archive a segment and a small backup, and make a data directory of the server's with another segment."""
@@ -39,6 +45,7 @@ class Scene:
         archive = open_archive(self.direct)
         archive.put_wal(FIRST, [self.segment(FIRST)])
         small = StoredBackup(self.folder / "small-backup", SMALL_BACKUP)
+        small.parts["part_002"] = tar({"/base/1/2604": b"pg_attrdef" * 5000})
         small.sentinel = replace(small.sentinel, system_identifier=self.system_identifier)
         copy_tree(small.store().folder, archive.storage)
         archive.close()
@@ -81,12 +88,13 @@ class Scene:
             "PGUSER": "postgres",
             "PGDATABASE": "postgres",
         }
+        no_prefetch = {"WALG_DOWNLOAD_CONCURRENCY": "1"} if command == "wal-fetch" else {}
         return Run(
             *self.arguments(command),
             *more,
             cwd=self.data,
-            temporary=self.folder / "tmp",
-            settings={"WALG_DOWNLOAD_CONCURRENCY": "1", **connection, **self.settings, **settings},
+            temporary=self.folder / f"temporary-{self.temporary}",
+            settings={**connection, **no_prefetch, **self.settings, **settings},
         )
 
     def objects(self) -> dict[str, int]:
@@ -97,9 +105,13 @@ class Scene:
         finally:
             archive.close()
 
-    def backup_sessions(self) -> int:
-        """Sessions of walpy in the server: while there is one, a backup may be running."""
-        return int(self.server.execute("select count(*) from pg_stat_activity where application_name = 'wal-g'"))
+    def check_no_backup_runs(self) -> None:
+        """Assert that no session of walpy is left in the server: a backup ends with its session."""
+        deadline = time.monotonic() + SESSION_SECONDS
+        sessions = "select count(*) from pg_stat_activity where application_name = 'wal-g'"
+        while self.server.execute(sessions) != "0":
+            assert time.monotonic() < deadline, self.server.execute("select * from pg_stat_activity")
+            time.sleep(0.05)
 
 
 def copy_tree(folder: Path, storage: Storage) -> None:

@@ -1,19 +1,18 @@
-"""A storage that fails, as the five commands show it: one clear error within the deadline, and nothing partial."""
+"""A storage that fails, as the five commands show it: one clear error within the deadline, and nothing partial.
 
-from pathlib import Path
+The commands of a test run at the same time, each behind a proxy of its own.
+"""
 
 import pytest
 
-from tests.fixtures.cluster import Cluster
-from tests.fixtures.fault_proxy import FaultProxy, Trouble
-from tests.fixtures.s3_server import S3Server
-from tests.fixtures.s3_server import settings as s3_settings
-from tests.integration.faults.commands import Ended, s3_environment
-from tests.integration.faults.scene import COMMANDS, READING, Scene
+from tests.fixtures.fault_proxy import Trouble
+from tests.integration.faults.commands import Ended
+from tests.integration.faults.scene import COMMANDS, NEW, WRITING
+from tests.integration.faults.stage import Stage
+from tests.unit.wal.synthetic import FIRST
 
 DEADLINE = 1.0  # seconds, as s3_environment sets it
-MARGIN = 2.5  # seconds for everything else: the machine may be busy
-START_UP = 6.0  # seconds, with the SDK, on a busy machine
+START_UP = 8.0  # seconds, for five processes with the SDK, on a busy machine
 CODES = {"wal-fetch": 200}  # in a recovery; all other commands: 1
 
 # What the error says about the cause.
@@ -26,54 +25,66 @@ CAUSES = {
     Trouble.CUTS: "",  # in the middle of what: the words differ
 }
 
-
-@pytest.fixture
-def scene(s3: S3Server, proxy: FaultProxy, bucket: str, server: Cluster, tmp_path: Path) -> Scene:
-    """Commands that talk to the proxy."""
-    return Scene(tmp_path, s3_environment(proxy.url, bucket), s3_settings(s3.url, bucket), server).prepare()
+by_trouble = pytest.mark.parametrize("trouble", CAUSES, ids=lambda trouble: trouble.name.lower())
 
 
-def check_failure(ended: Ended, command: str, trouble: Trouble, bucket: str) -> None:
+def check_failure(command: str, ended: Ended, trouble: Trouble, bucket: str) -> None:
     """Code, words and silence on stdout."""
     assert ended.code == CODES.get(command, 1), ended.log
     assert ended.output == ""
     assert f"s3://{bucket}/" in ended.error
     assert CAUSES[trouble] in ended.error
-    assert ended.error.rstrip().endswith("."), "no hint"
+    assert ended.error.endswith("."), f"no hint: {ended.error}"
     assert "AKIA" not in ended.log
+    assert ended.seconds < DEADLINE + START_UP, ended.log
 
 
-def check_nothing_changed(scene: Scene, before: dict[str, int], command: str) -> None:
-    """Nothing partial is to be seen, anywhere, and the same command succeeds now."""
-    assert scene.objects() == before
-    assert list((scene.data / "pg_wal").glob("*RECOVERYXLOG*")) == []
-    assert not scene.destination.exists()
-    if command == "backup-push":
-        assert scene.backup_sessions() == 0
-    again = scene.start(command).end()
-    assert again.code == 0, again.log
+def check_next_runs(stage: Stage) -> None:
+    """What had to store something succeeds now."""
+    stage.start(WRITING)
+    for command, ended in stage.end(WRITING).items():
+        assert ended.code == 0, f"{command}: {ended.log}"
+        assert stage.runs[command].left_in_temporary() == []
 
 
-@pytest.mark.parametrize(
-    ("command", "trouble"),
-    [
-        pytest.param(command, trouble, id=f"{command}-{trouble.name.lower()}")
-        for command in COMMANDS
-        for trouble in CAUSES
-        if trouble is not Trouble.FULL or command not in READING
-    ],
-)
-def test_a_storage_that_fails_from_the_start(
-    command: str, trouble: Trouble, scene: Scene, proxy: FaultProxy, bucket: str
-) -> None:
-    before = scene.objects()
-    proxy.misbehave(trouble)
-    run = scene.start(command)
-    ended = run.end()
-    check_failure(ended, command, trouble, bucket)
-    allowed = DEADLINE + (START_UP if trouble is Trouble.REFUSES else MARGIN)
-    assert run.began + ended.seconds - max(proxy.troubled_at, run.began) < allowed, ended.log
-    assert run.left_in_temporary() == []
-    run.wait_for_children_to_go()
-    proxy.heal()
-    check_nothing_changed(scene, before, command)
+@by_trouble
+def test_a_storage_that_fails_from_the_start(trouble: Trouble, stage: Stage) -> None:
+    commands = WRITING if trouble is Trouble.FULL else COMMANDS
+    before = stage.scene.objects()
+    stage.misbehave(trouble)
+    stage.start(commands)
+    for command, ended in stage.end(commands).items():
+        check_failure(command, ended, trouble, stage.bucket)
+    stage.heal()
+    assert stage.scene.objects() == before
+    stage.check_nothing_is_left(before, commands)
+    check_next_runs(stage)
+
+
+@by_trouble
+def test_a_storage_that_fails_in_the_middle(trouble: Trouble, stage: Stage) -> None:
+    commands = WRITING if trouble is Trouble.FULL else COMMANDS
+    before = stage.scene.objects()
+    stage.misbehave_in_the_middle(trouble)
+    stage.start(commands)
+    for command, ended in stage.end(commands).items():
+        assert stage.proxies[command].troubled.is_set(), f"{command}: {ended.log}"
+        check_failure(command, ended, trouble, stage.bucket)
+    stage.heal()
+    stage.check_nothing_is_left(before, commands)
+    check_next_runs(stage)
+
+
+@pytest.mark.parametrize("trouble", [Trouble.REFUSES, Trouble.SILENT, Trouble.CUTS], ids=lambda item: item.name.lower())
+def test_trouble_that_passes_is_sat_out(trouble: Trouble, stage: Stage) -> None:
+    stage.misbehave_in_the_middle(trouble)
+    stage.start(COMMANDS, WALPY_STORAGE_DEADLINE="30s")
+    for command in COMMANDS:
+        assert stage.proxies[command].troubled.wait(30), command
+    stage.heal()
+    for command, ended in stage.end(COMMANDS).items():
+        assert ended.code == 0, f"{command}: {ended.log}"
+    assert (stage.scene.data / "pg_wal/RECOVERYXLOG").read_bytes() == stage.scene.segment(FIRST)
+    assert (stage.scene.destination / "global/pg_control").exists()
+    assert f"wal_005/{NEW}.lz4" in stage.scene.objects()
+    assert len([name for name in stage.scene.objects() if name.endswith("_backup_stop_sentinel.json")]) == 2

@@ -1,0 +1,240 @@
+"""SIGTERM and SIGINT end every command within two seconds, whatever it hangs in, and nothing is left behind."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.fault_proxy import Trouble
+from tests.integration.faults.commands import Ended, Run, environment_of
+from tests.integration.faults.scene import COMMANDS, Scene
+from tests.integration.faults.stage import Stage
+from walpy.config import Config
+
+ROUNDS = 4
+
+by_signal = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=[signal.SIGTERM.name, signal.SIGINT.name]
+)
+
+
+def codes(command: str, number: int) -> set[int]:
+    """How a command may end by a signal: docs/failures.md."""
+    return {"wal-push": {1}, "wal-fetch": {-number, 128 + number}}.get(command, {128 + number})
+
+
+def check_end(command: str, ended: Ended, number: int) -> None:
+    """The code, and not a word of Python's."""
+    assert ended.code in codes(command, number), f"{command}: {ended.log}"
+    assert "Traceback" not in ended.log
+    assert "unexpected" not in ended.log
+    assert "leaked" not in ended.log  # multiprocessing's resource tracker
+    assert all("interrupted by SIG" in error for error in ended.errors), ended.log
+
+
+def folder_scene(folder: Path, server: Cluster, *, deadline: str = "1s") -> Scene:
+    """Commands on an archive in a folder."""
+    (folder / "archive").mkdir()
+    settings = {"WALG_FILE_PREFIX": str(folder / "archive"), "WALPY_STORAGE_DEADLINE": deadline}
+    return Scene(folder, settings, Config.from_mapping(settings), server)
+
+
+@by_signal
+def test_in_a_storage_that_never_answers(number: int, stage: Stage) -> None:
+    before = stage.scene.objects()
+    stage.misbehave(Trouble.SILENT)
+    stage.start(COMMANDS, WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
+    for command in COMMANDS:
+        assert stage.proxies[command].troubled.wait(30)
+        check_end(command, stage.runs[command].signal(number), number)
+    stage.heal()
+    stage.check_nothing_is_left(before, COMMANDS)
+
+
+@by_signal
+def test_in_the_middle_of_a_transfer_that_stalls(number: int, stage: Stage) -> None:
+    before = stage.scene.objects()
+    stage.misbehave_in_the_middle(Trouble.SILENT)
+    stage.start(COMMANDS, WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
+    for command in COMMANDS:
+        assert stage.proxies[command].troubled.wait(30)
+        check_end(command, stage.runs[command].signal(number), number)
+    stage.heal()
+    stage.check_nothing_is_left(before, COMMANDS)
+
+
+@by_signal
+def test_between_two_attempts(number: int, stage: Stage) -> None:
+    before = stage.scene.objects()
+    stage.misbehave(Trouble.UNAVAILABLE)
+    stage.start(COMMANDS, WALPY_STORAGE_DEADLINE="300s")
+    for command in COMMANDS:
+        while len(stage.proxies[command].requests) < 6:  # by then the pauses are long
+            assert stage.runs[command].process.poll() is None
+            time.sleep(0.02)
+        check_end(command, stage.runs[command].signal(number), number)
+    stage.check_nothing_is_left(before, COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["backup-push", "backup-fetch"])
+def test_two_ctrl_c_on_a_terminal(command: str, stage: Stage) -> None:
+    before = stage.scene.objects()
+    stage.misbehave_in_the_middle(Trouble.SILENT)
+    stage.start([command], WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
+    assert stage.proxies[command].troubled.wait(30)
+    run = stage.runs[command]
+    assert run.children(), "no worker processes"
+    os.killpg(run.process.pid, signal.SIGINT)
+    check_end(command, run.signal(signal.SIGINT, whole_group=True), signal.SIGINT)
+    stage.heal()
+    stage.check_nothing_is_left(before, [command])
+
+
+@by_signal
+def test_a_backup_that_a_signal_ends_is_taken_back(number: int, tmp_path: Path, server: Cluster) -> None:
+    scene = folder_scene(tmp_path, server)
+    scene.prepare()
+    before = scene.objects()
+    run = scene.start("backup-push", WALG_NETWORK_RATE_LIMIT=str(1 << 20))
+    wait_for_line(run, "Started backup")
+    while not run.children():
+        time.sleep(0.01)
+    time.sleep(random.Random(number).uniform(0.2, 0.8))
+    check_end("backup-push", run.signal(number), number)
+    run.wait_for_children_to_go()
+    assert scene.objects() == before
+    assert run.left_in_temporary() == []
+    scene.check_no_backup_runs()
+
+
+WAITS = {
+    # The server waits for its archiver before it stops the backup; walpy waits for the server.
+    "pg_backup_stop": ("false", {"WALPY_WAL_WAIT_TIMEOUT": "0"}, "waiting for required WAL"),
+    # The server believes that everything is archived; walpy looks for itself.
+    "the archive": ("true", {}, "Waiting for WAL to be archived"),
+}
+
+
+@pytest.fixture(params=WAITS)
+def waiting(request: pytest.FixtureRequest, tmp_path: Path, server: Cluster) -> Iterator[tuple[Scene, Run, str]]:
+    """A backup-push that waits for WAL which never comes, and the log line that says so."""
+    command, settings, line = WAITS[request.param]
+    server.configure({"archive_mode": "on", "archive_command": command})
+    server.stop()
+    server.start()
+    scene = folder_scene(tmp_path, server)
+    scene.prepare()
+    run = scene.start("backup-push", **settings)
+    try:
+        yield scene, run, line
+    finally:
+        run.abandon()
+        server.configure({"archive_mode": "off"})
+        server.stop()
+        server.start()
+
+
+@by_signal
+def test_in_the_wait_for_wal(number: int, waiting: tuple[Scene, Run, str]) -> None:
+    scene, run, line = waiting
+    before = {name for name in scene.objects() if "_backup_stop_sentinel" in name}
+    if line.startswith("Waiting"):
+        wait_for_line(run, line)
+    else:
+        wait_for_query(scene.server, "%pg_backup_stop%")
+    check_end("backup-push", run.signal(number), number)
+    run.wait_for_children_to_go()
+    assert {name for name in scene.objects() if "basebackups" in name and "F000000002" not in name} == set()
+    assert {name for name in scene.objects() if "_backup_stop_sentinel" in name} == before
+    assert run.left_in_temporary() == []
+    scene.check_no_backup_runs()
+
+
+@by_signal
+def test_in_a_server_that_never_answers(number: int, tmp_path: Path, server: Cluster) -> None:
+    scene = folder_scene(tmp_path, server)
+    scene.prepare()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        run = scene.start("backup-push", PGHOST="127.0.0.1", PGPORT=port)
+        listener.settimeout(30)
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(8)
+            check_end("backup-push", run.signal(number), number)
+    assert run.left_in_temporary() == []
+
+
+@by_signal
+def test_at_a_random_moment(number: int, tmp_path: Path, server: Cluster) -> None:
+    scene = folder_scene(tmp_path, server)
+    scene.prepare()
+    chance = random.Random(number)
+    commands = [command for command in COMMANDS if command != "wal-fetch"]  # it says nothing before its end
+    for command in commands * ROUNDS:
+        before = [name for name in scene.objects() if name.endswith("sentinel.json")]
+        run = scene.start(command)
+        assert run.process.stderr is not None
+        assert run.process.stderr.readline()  # from here on it is walpy that decides how it ends
+        time.sleep(chance.uniform(0, 0.5))
+        ended = run.signal(number)
+        if ended.code != 0:
+            check_end(command, ended, number)
+            assert [name for name in scene.objects() if name.endswith("sentinel.json")] == before
+        run.wait_for_children_to_go()
+        assert run.left_in_temporary() == []
+        shutil.rmtree(scene.destination, ignore_errors=True)
+    scene.check_no_backup_runs()
+
+
+SLOW_IMPORT = """
+import os, time
+open(os.environ["MARKER"], "w").close()
+while True:
+    time.sleep(1)
+"""
+
+
+@by_signal
+@pytest.mark.parametrize("command", ["backup-push", "backup-fetch", "backup-list"])
+def test_while_the_program_is_loaded(command: str, number: int, tmp_path: Path) -> None:
+    """A slow disk at the start: the libraries of the command line take their time."""
+    (tmp_path / "lib/typer").mkdir(parents=True)
+    (tmp_path / "lib/typer/__init__.py").write_text(SLOW_IMPORT)
+    marker = tmp_path / "marker"
+    project = environment_of(Config()) | {"MARKER": str(marker)}
+    path = f"{tmp_path / 'lib'}:{Path(__file__).resolve().parents[3]}"
+    run = Run(command, cwd=tmp_path, temporary=tmp_path / "t", settings={**project, "PYTHONPATH": path})
+    while not marker.exists():
+        assert run.process.poll() is None
+        time.sleep(0.01)
+    check_end(command, run.signal(number), number)
+
+
+def wait_for_line(run: Run, part: str) -> None:
+    """Read the log until a line contains part."""
+    assert run.process.stderr is not None
+    lines = []
+    while part not in (lines[-1] if lines else ""):
+        line = run.process.stderr.readline()
+        assert line, "".join(lines)
+        lines.append(line)
+
+
+def wait_for_query(server: Cluster, pattern: str) -> None:
+    """Wait until a session of walpy runs a query."""
+    deadline = time.monotonic() + 60
+    sql = (
+        "select count(*) from pg_stat_activity where application_name = 'wal-g' and state = 'active' "
+        f"and query ilike '{pattern}'"
+    )
+    while server.execute(sql) == "0":
+        assert time.monotonic() < deadline, server.log_tail()
+        time.sleep(0.05)
