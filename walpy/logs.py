@@ -8,14 +8,13 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from walpy.errors import ConfigError, Interrupted, WalpyError, describe
 from walpy.interrupts import release_shared_resources
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
-    from typing import TextIO
 
     from walpy.config import Config
 
@@ -102,7 +101,7 @@ class _Interruptible(logging.Handler):
         super().handleError(record)
 
 
-class _LogStream(_Interruptible, logging.StreamHandler["TextIO"]):
+class _LogStream(_Interruptible, logging.StreamHandler[TextIO]):
     """Writes to stderr."""
 
 
