@@ -10,8 +10,6 @@ Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for
 
 import logging
 import os
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,12 +19,11 @@ from walpy.archive import Archive, open_archive
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
 from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
 from walpy.config import Config
-from walpy.errors import BackupError, DataCorrupt, WalpyError
+from walpy.errors import BackupError, DataCorrupt
 from walpy.storage.limit import RateLimiter, SharedMoment, limited
 
 CONTROL_FILE: Final = "global/pg_control"
 NETWORK_LIMIT: Final = "WALG_NETWORK_RATE_LIMIT"
-_LONGEST_PAUSE: Final = 60.0  # seconds between two tries of a part
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
 logger = logging.getLogger(__name__)
@@ -107,7 +104,7 @@ def open_limited_archive(config: Config, network: SharedMoment | None = None) ->
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
-    """Extract one part, from its start again after a failure that may pass; report counts bytes of file data.
+    """Extract one part, from its start again when it is damaged; report counts bytes of file data.
 
     Raises DataCorrupt naming the object, BackupError for what the file system refuses, StorageError.
     """
@@ -115,7 +112,10 @@ def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
 
 
 def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int], None]) -> PartResult:
-    """Retry transient errors, and damage once: damage at rest looks the same twice, damage on the way does not."""
+    """Damage at rest looks the same twice, damage on the way does not.
+
+    A transient error is final: the storage has repeated what failed until its deadline.
+    """
     progress = _PartProgress(report)
     failure = ""
     left = worker.plan.retries
@@ -125,18 +125,15 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
             with worker.archive.open_object(job.object_name, job.extension) as chunks:
                 extraction.run(TarReader(chunks))
             return extraction.result(job)
-        except WalpyError as error:
-            if not (error.transient or isinstance(error, DataCorrupt)) or left == 0 or str(error) == failure:
+        except DataCorrupt as error:
+            if left == 0 or str(error) == failure:
                 raise _named(error, job, is_nothing_read=extraction.is_empty) from error
-            failure = "" if error.transient else str(error)
-            logger.warning("part %s failed, retries left: %d: %s", job.part, left, error)
-        time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 2.0 ** (worker.plan.retries - left))))
-        left -= 1
+            failure = str(error)
+            logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
+            left -= 1
 
 
-def _named(error: WalpyError, job: PartJob, *, is_nothing_read: bool) -> WalpyError:
-    if not isinstance(error, DataCorrupt):
-        return error
+def _named(error: DataCorrupt, job: PartJob, *, is_nothing_read: bool) -> DataCorrupt:
     hint = error.hint
     if is_nothing_read and not hint:
         hint = "It may be encrypted, which this version of walpy cannot read, or not be what its extension says."
