@@ -14,6 +14,7 @@ from tests.fixtures.recovery import (
     pgbench_in_background,
     recover,
     recover_fully,
+    segments_switched,
     wait_until,
 )
 
@@ -108,7 +109,8 @@ def test_backup_of_a_standby(primary: Cluster, make_cluster: ClusterFactory, arc
     wait_until(standby, f"select pg_last_wal_replay_lsn() >= '{lsn}'")
 
     load = pgbench_in_background(primary, 3)
-    standby.walpy("backup-push", str(standby.data_directory))
+    with segments_switched(primary):
+        standby.walpy("backup-push", str(standby.data_directory))
     assert load.wait() == 0
     archive_all(primary)
     expected = primary.execute(PGBENCH_CONTENT)

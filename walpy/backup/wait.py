@@ -18,6 +18,9 @@ TIMEOUT_KEY = "WALPY_WAL_WAIT_TIMEOUT"
 DEFAULT_TIMEOUT = 3600.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks
 REMINDER = 60.0  # seconds between two log lines
+BY_PRIMARY = " (by the primary, when it is full or after SELECT pg_switch_wal() there)"
+FAILS = "See the server's log for why archive_command fails."
+SWITCH = "The primary archives a segment when it is full: run SELECT pg_switch_wal() or set archive_timeout there."
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +46,10 @@ class WalWait:
     """Decides who waits for which WAL.
 
     A server that archives to this archive has the time-out for everything up to the stop position; walpy looks into
-    the archive itself, where the server's own wait only knows that archive_command succeeded. For a standby the primary
-    archives, the last segment only when it is full, which may take hours: that one is not waited for. A server that
-    does not archive gets a warning, as with WAL-G: its WAL may be kept by other means.
+    the archive itself, where the server's own wait only knows that archive_command succeeded. For a standby with
+    archive_mode=on the primary archives, the last segment only when it is full or switched: walpy says so and waits as
+    well, because a backup without that segment cannot be restored. A server with archiving off gets a warning, as with
+    WAL-G: its WAL may be kept by other means.
     """
 
     def __init__(self, archive: "Archive", facts: "ServerFacts", timeout: float) -> None:
@@ -68,18 +72,16 @@ class WalWait:
         if self._timeout == 0:
             logger.warning("%s is 0: nobody looks whether the archive holds %s", TIMEOUT_KEY, _named(names))
             return names
-        due = self._due(names)
-        wait_for_segments(self._archive, due, self._timeout)
-        missing = missing_segments(self._archive, names[len(due) :])
-        if missing:
-            by_whom = "when the primary archives it" if self._facts.in_recovery else "with WAL from elsewhere"
-            logger.warning("The archive does not hold %s: the backup can be restored only %s", _named(missing), by_whom)
+        if self._is_archived():
+            wait_for_segments(self._archive, names, self._timeout, from_primary=self._facts.in_recovery)
+        elif missing := missing_segments(self._archive, names):
+            logger.warning(
+                "The archive does not hold %s: the backup can be restored only with WAL from elsewhere", _named(missing)
+            )
         return names
 
-    def _due(self, names: list[str]) -> list[str]:
-        if self._archives:
-            return names
-        return names[:-1] if self._facts.in_recovery and self._facts.archive_mode == "on" else []
+    def _is_archived(self) -> bool:
+        return self._archives or (self._facts.in_recovery and self._facts.archive_mode == "on")
 
 
 def required_segments(timeline: int, start_lsn: int, stop_lsn: int, segment_size: int) -> list[str]:
@@ -110,21 +112,25 @@ def wait_for_segments(
     names: Sequence[str],
     timeout: float,
     *,
+    from_primary: bool = False,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Return when the archive holds all segments. Raises BackupError after timeout seconds without a further one."""
+    """Return when the archive holds all segments. Raises BackupError after timeout seconds without a further one.
+
+    from_primary: the primary of the server archives them.
+    """
     pauses = _pauses()
     missing = missing_segments(archive, names)
     progress = reminded = clock()
     if missing:
-        logger.info("Waiting for WAL to be archived: %s", _named(missing))
+        logger.info("Waiting for WAL to be archived: %s%s", _named(missing), BY_PRIMARY if from_primary else "")
     while missing:
         if clock() - progress >= timeout:
             raise BackupError(
                 f"no further WAL segment was archived for {timeout:g} s; the backup needs {_named(missing)}",
-                "See the server's log for why archive_command fails. "
-                f"If WAL is archived elsewhere, set {TIMEOUT_KEY}=0: the backup is then restorable with that WAL only.",
+                f"{SWITCH if from_primary else FAILS} If WAL is archived elsewhere, set {TIMEOUT_KEY}=0: "
+                "the backup is then restorable with that WAL only.",
             )
         sleep(min(next(pauses), timeout))
         still_missing = missing_segments(archive, missing)

@@ -183,13 +183,16 @@ def test_a_primary_waits_for_everything(archive: Archive) -> None:
     assert WalWait(archive, facts(), 0.001).wait(1, START, STOP) == SEGMENTS
 
 
-def test_a_standby_does_not_wait_for_the_last_segment(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
-    archive.put_wal(SEGMENTS[0], [b"x"])
-    with pytest.raises(BackupError, match=f"needs {SEGMENTS[1]}"):
+def test_a_standby_waits_for_what_the_primary_archives(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for name in SEGMENTS[:-1]:
+        archive.put_wal(name, [b"x"])
+    with pytest.raises(BackupError, match=f"needs {SEGMENTS[2]}") as raised:
         WalWait(archive, facts(in_recovery=True), 0.001).wait(1, START, STOP)
-    archive.put_wal(SEGMENTS[1], [b"x"])
+    assert "SELECT pg_switch_wal()" in raised.value.hint
+    assert f"archived: {SEGMENTS[2]} (by the primary" in caplog.text
+    archive.put_wal(SEGMENTS[2], [b"x"])
     assert WalWait(archive, facts(in_recovery=True), 0.001).wait(1, START, STOP) == SEGMENTS
-    assert f"does not hold {SEGMENTS[2]}: the backup can be restored only when the primary archives it" in caplog.text
 
 
 def test_without_archiving_there_is_a_warning_and_no_wait(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
