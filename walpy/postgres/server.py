@@ -33,11 +33,14 @@ CANCEL_SECONDS = 0.5  # a signal leaves 1.5 s for everything
 # A dead network is noticed about a minute after the last byte, not after the two hours of the system's default.
 KEEPALIVES: dict[str, "ConnParam"] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
-# What a role or database may have set, and would end a backup; and no function of a user in the place of the system's.
+# What a role or database may have set, and would end a backup; no function of a user in the place of the system's; and
+# (from version 14 on) a server that waits for its archiver in the name of a killed walpy notices that nobody listens.
 SESSION = """
-SELECT set_config(name, CASE name WHEN 'search_path' THEN '' ELSE '0' END, false)
-FROM pg_catalog.pg_settings
-WHERE name IN ('search_path', 'statement_timeout', 'lock_timeout', 'idle_session_timeout', 'transaction_timeout')
+SELECT set_config(s.name, v.value, false)
+FROM pg_catalog.pg_settings s,
+     (VALUES ('search_path', ''), ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
+             ('transaction_timeout', '0'), ('client_connection_check_interval', '1s')) v (name, value)
+WHERE s.name = v.name
 """
 
 FACTS = """

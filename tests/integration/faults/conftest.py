@@ -53,3 +53,15 @@ def stage(s3: S3Server, bucket: str, server: Cluster, tmp_path: Path) -> Iterato
         stage = Stage(scene, bucket, proxies)
         stack.callback(stage.abandon)
         yield stage
+
+
+@pytest.fixture
+def archiving_nowhere(server: Cluster) -> Iterator[Cluster]:
+    """The server, while it archives with a command that always fails."""
+    server.configure({"archive_mode": "on", "archive_command": "false"})
+    server.stop()
+    server.start()
+    yield server
+    server.configure({"archive_mode": "off"})
+    server.stop("immediate")
+    server.start()

@@ -119,3 +119,22 @@ def copy_tree(folder: Path, storage: Storage) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             storage.put(path.relative_to(folder).as_posix(), [path.read_bytes()])
+
+
+def folder_scene(folder: Path, server: Cluster) -> Scene:
+    """Commands on an archive in a folder."""
+    (folder / "archive").mkdir()
+    settings = {"WALG_FILE_PREFIX": str(folder / "archive")}
+    return Scene(folder, settings, Config.from_mapping(settings), server)
+
+
+def wait_for_query(server: Cluster, pattern: str) -> None:
+    """Wait until a session of walpy runs a query."""
+    deadline = time.monotonic() + 60
+    sql = (
+        "select count(*) from pg_stat_activity where application_name = 'wal-g' and state = 'active' "
+        f"and query ilike '{pattern}'"
+    )
+    while server.execute(sql) == "0":
+        assert time.monotonic() < deadline, server.log_tail()
+        time.sleep(0.05)

@@ -1,14 +1,15 @@
 """A real server whose archive dies in the middle of a recovery: it stops instead of promoting, and goes on later."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, archiving, bin_directory, new_base
+from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, archiving, bin_directory, client_program, new_base
 from tests.fixtures.fault_proxy import FaultProxy, Trouble
 from tests.fixtures.postgres import ClusterFactory
-from tests.fixtures.recovery import archive_all, recover_fully, wait_until
+from tests.fixtures.recovery import WAIT_SECONDS, archive_all, recover_fully, wait_until
 from tests.fixtures.require import missing
 from tests.fixtures.s3_server import S3Server
 from tests.integration.faults.commands import s3_environment
@@ -105,9 +106,18 @@ def test_a_standby_waits_for_its_storage(archived: Archived, proxy: FaultProxy, 
     while len(proxy.requests) < count + 20:  # it asks again and again
         assert restored.is_running(), restored.log_tail()
     proxy.heal()
-    restored.run([str(restored.programs / "pg_ctl"), "-D", str(restored.data_directory), "-w", "start"], check=False)
+    wait_until_it_answers(restored)
     wait_until(restored, ROWS, archived.rows)
     assert restored.execute("select pg_is_in_recovery()") == "t"
+
+
+def wait_until_it_answers(cluster: Cluster) -> None:
+    """Wait until a standby has reached a consistent state."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    command = [client_program("psql"), "-XAtqc", "select 1"]
+    while cluster.run(command, check=False).returncode:
+        assert time.monotonic() < deadline, cluster.log_tail()
+        time.sleep(0.1)
 
 
 def check_not_promoted(cluster: Cluster) -> None:

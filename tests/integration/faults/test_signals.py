@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.fault_proxy import Trouble
 from tests.integration.faults.commands import Ended, Run, environment_of
-from tests.integration.faults.scene import COMMANDS, Scene
+from tests.integration.faults.scene import COMMANDS, Scene, folder_scene, wait_for_query
 from tests.integration.faults.stage import Stage
 from walpy.config import Config
 
@@ -39,11 +39,12 @@ def check_end(command: str, ended: Ended, number: int) -> None:
     assert all("interrupted by SIG" in error for error in ended.errors), ended.log
 
 
-def folder_scene(folder: Path, server: Cluster, *, deadline: str = "1s") -> Scene:
-    """Commands on an archive in a folder."""
-    (folder / "archive").mkdir()
-    settings = {"WALG_FILE_PREFIX": str(folder / "archive"), "WALPY_STORAGE_DEADLINE": deadline}
-    return Scene(folder, settings, Config.from_mapping(settings), server)
+def check_nothing_is_left(scene: Scene, run: Run, before: Mapping[str, int]) -> None:
+    """No process, no object, no temporary file, no backup in the server."""
+    run.wait_for_children_to_go()
+    assert scene.objects() == before
+    assert run.left_in_temporary() == []
+    scene.check_no_backup_runs()
 
 
 @by_signal
@@ -99,8 +100,7 @@ def test_two_ctrl_c_on_a_terminal(command: str, stage: Stage) -> None:
 
 @by_signal
 def test_a_backup_that_a_signal_ends_is_taken_back(number: int, tmp_path: Path, server: Cluster) -> None:
-    scene = folder_scene(tmp_path, server)
-    scene.prepare()
+    scene = folder_scene(tmp_path, server).prepare()
     before = scene.objects()
     run = scene.start("backup-push", WALG_NETWORK_RATE_LIMIT=str(1 << 20))
     wait_for_line(run, "Started backup")
@@ -108,59 +108,38 @@ def test_a_backup_that_a_signal_ends_is_taken_back(number: int, tmp_path: Path, 
         time.sleep(0.01)
     time.sleep(random.Random(number).uniform(0.2, 0.8))
     check_end("backup-push", run.signal(number), number)
-    run.wait_for_children_to_go()
-    assert scene.objects() == before
-    assert run.left_in_temporary() == []
-    scene.check_no_backup_runs()
+    check_nothing_is_left(scene, run, before)
 
 
-WAITS = {
-    # The server waits for its archiver before it stops the backup; walpy waits for the server.
-    "pg_backup_stop": ("false", {"WALPY_WAL_WAIT_TIMEOUT": "0"}, "waiting for required WAL"),
-    # The server believes that everything is archived; walpy looks for itself.
-    "the archive": ("true", {}, "Waiting for WAL to be archived"),
-}
-
-
-@pytest.fixture(params=WAITS)
-def waiting(request: pytest.FixtureRequest, tmp_path: Path, server: Cluster) -> Iterator[tuple[Scene, Run, str]]:
-    """A backup-push that waits for WAL which never comes, and the log line that says so."""
-    command, settings, line = WAITS[request.param]
-    server.configure({"archive_mode": "on", "archive_command": command})
-    server.stop()
-    server.start()
-    scene = folder_scene(tmp_path, server)
-    scene.prepare()
-    run = scene.start("backup-push", **settings)
-    try:
-        yield scene, run, line
-    finally:
-        run.abandon()
-        server.configure({"archive_mode": "off"})
-        server.stop()
-        server.start()
+# The server waits for its archiver before it stops the backup, and walpy for the server.
+SERVER_WAITS = {"WALPY_WAL_WAIT_TIMEOUT": "0"}
 
 
 @by_signal
-def test_in_the_wait_for_wal(number: int, waiting: tuple[Scene, Run, str]) -> None:
-    scene, run, line = waiting
-    before = {name for name in scene.objects() if "_backup_stop_sentinel" in name}
-    if line.startswith("Waiting"):
-        wait_for_line(run, line)
-    else:
-        wait_for_query(scene.server, "%pg_backup_stop%")
+def test_while_the_server_waits_for_its_archiver(number: int, tmp_path: Path, archiving_nowhere: Cluster) -> None:
+    scene = folder_scene(tmp_path, archiving_nowhere).prepare()
+    before = scene.objects()
+    run = scene.start("backup-push", **SERVER_WAITS)
+    wait_for_query(scene.server, "%pg_backup_stop%")
     check_end("backup-push", run.signal(number), number)
-    run.wait_for_children_to_go()
-    assert {name for name in scene.objects() if "basebackups" in name and "F000000002" not in name} == set()
-    assert {name for name in scene.objects() if "_backup_stop_sentinel" in name} == before
-    assert run.left_in_temporary() == []
-    scene.check_no_backup_runs()
+    check_nothing_is_left(scene, run, before)
+
+
+@by_signal
+def test_while_walpy_waits_for_the_archive(number: int, tmp_path: Path, archiving_nowhere: Cluster) -> None:
+    archiving_nowhere.execute("alter system set archive_command = 'true'")  # lost, while the server believes it safe
+    archiving_nowhere.execute("select pg_reload_conf()")
+    scene = folder_scene(tmp_path, archiving_nowhere).prepare()
+    before = scene.objects()
+    run = scene.start("backup-push")
+    wait_for_line(run, "Waiting for WAL to be archived")
+    check_end("backup-push", run.signal(number), number)
+    check_nothing_is_left(scene, run, before)
 
 
 @by_signal
 def test_in_a_server_that_never_answers(number: int, tmp_path: Path, server: Cluster) -> None:
-    scene = folder_scene(tmp_path, server)
-    scene.prepare()
+    scene = folder_scene(tmp_path, server).prepare()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         run = scene.start("backup-push", PGHOST="127.0.0.1", PGPORT=port)
@@ -174,8 +153,7 @@ def test_in_a_server_that_never_answers(number: int, tmp_path: Path, server: Clu
 
 @by_signal
 def test_at_a_random_moment(number: int, tmp_path: Path, server: Cluster) -> None:
-    scene = folder_scene(tmp_path, server)
-    scene.prepare()
+    scene = folder_scene(tmp_path, server).prepare()
     chance = random.Random(number)
     commands = [command for command in COMMANDS if command != "wal-fetch"]  # it says nothing before its end
     for command in commands * ROUNDS:
@@ -226,15 +204,3 @@ def wait_for_line(run: Run, part: str) -> None:
         line = run.process.stderr.readline()
         assert line, "".join(lines)
         lines.append(line)
-
-
-def wait_for_query(server: Cluster, pattern: str) -> None:
-    """Wait until a session of walpy runs a query."""
-    deadline = time.monotonic() + 60
-    sql = (
-        "select count(*) from pg_stat_activity where application_name = 'wal-g' and state = 'active' "
-        f"and query ilike '{pattern}'"
-    )
-    while server.execute(sql) == "0":
-        assert time.monotonic() < deadline, server.log_tail()
-        time.sleep(0.05)
