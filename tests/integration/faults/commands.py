@@ -14,6 +14,7 @@ from tests.fixtures import s3_server
 from tests.fixtures.cluster import PROJECT
 from walpy.config import Config
 
+DEADLINES = ("WALPY_STORAGE_DEADLINE", "WALPY_CONNECT_TIMEOUT", "WALPY_READ_TIMEOUT")
 SIGNAL_SECONDS = 2.0
 TIMEOUT_SECONDS = 60  # no run of these tests takes longer, or something hangs
 
@@ -152,5 +153,4 @@ def environment_of(config: Config) -> dict[str, str]:
 
 def s3_environment(url: str, bucket: str, deadline: str = "1s", **more: str) -> dict[str, str]:
     """Settings for a bucket of S3Server behind url, with one deadline for everything."""
-    timeouts = dict.fromkeys(("WALPY_STORAGE_DEADLINE", "WALPY_CONNECT_TIMEOUT", "WALPY_READ_TIMEOUT"), deadline)
-    return environment_of(s3_server.settings(url, bucket, **{**timeouts, **more}))
+    return environment_of(s3_server.settings(url, bucket, **{**dict.fromkeys(DEADLINES, deadline), **more}))

@@ -50,7 +50,7 @@ def stage(s3: S3Server, bucket: str, server: Cluster, tmp_path: Path) -> Iterato
     with ExitStack() as stack:
         proxies = {command: stack.enter_context(FaultProxy(s3.url)) for command in COMMANDS}
         scene = Scene(tmp_path, s3_environment("", bucket), settings(s3.url, bucket), server).prepare()
-        stage = Stage(scene, bucket, proxies)
+        stage = Stage(scene, bucket, proxies, s3.url)
         stack.callback(stage.abandon)
         yield stage
 

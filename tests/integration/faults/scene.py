@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fixtures.cluster import Cluster
 from tests.fixtures.stored_backup import StoredBackup, tar
-from tests.integration.faults.commands import Run
+from tests.integration.faults.commands import Ended, Run
 from tests.unit.wal.synthetic import FIRST, DataDirectory, segment
 from walpy.archive import open_archive
 from walpy.config import Config
@@ -80,21 +80,28 @@ class Scene:
             "backup-list": ["backup-list"],
         }[command]
 
-    def start(self, command: str, *more: str, **settings: str) -> Run:
-        """Start a command."""
+    def start(self, command: str, *, options: Mapping[str, object] = {}, **settings: str) -> Run:
+        """Start one of the five commands; options: of Popen."""
+        return self._start(self.arguments(command), options, settings)
+
+    def run(self, arguments: Sequence[str], **settings: str) -> Ended:
+        """Run any command line to its end."""
+        return self._start(arguments, {}, settings).end()
+
+    def _start(self, arguments: Sequence[str], options: Mapping[str, object], settings: Mapping[str, str]) -> Run:
         connection = {
             "PGHOST": str(self.server.socket_directory),
             "PGPORT": str(self.server.port),
             "PGUSER": "postgres",
             "PGDATABASE": "postgres",
         }
-        no_prefetch = {"WALG_DOWNLOAD_CONCURRENCY": "1"} if command == "wal-fetch" else {}
+        no_prefetch = {"WALG_DOWNLOAD_CONCURRENCY": "1"} if arguments[0] == "wal-fetch" else {}
         return Run(
-            *self.arguments(command),
-            *more,
+            *arguments,
             cwd=self.data,
             temporary=self.folder / f"temporary-{self.temporary}",
             settings={**connection, **no_prefetch, **self.settings, **settings},
+            **options,
         )
 
     def objects(self) -> dict[str, int]:

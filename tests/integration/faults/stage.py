@@ -1,4 +1,4 @@
-"""One archive on S3, and a proxy for each of the five commands, so that they can run at the same time."""
+"""One archive on a server, and a proxy for each of the five commands, so that they can run at the same time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ class Stage:
     scene: Scene
     bucket: str
     proxies: Mapping[str, FaultProxy]
+    url: str  # the server behind the proxies
     runs: dict[str, Run] = field(default_factory=dict)
 
     def misbehave(self, trouble: Trouble) -> None:
@@ -49,7 +50,10 @@ class Stage:
         """Start commands, each behind its proxy and with its own folder for temporary files."""
         for command in commands:
             scene = replace(self.scene, temporary=command)
-            self.runs[command] = scene.start(command, AWS_ENDPOINT=self.proxies[command].url, **settings)
+            self.runs[command] = scene.start(command, **self._endpoint(self.proxies[command].url), **settings)
+
+    def _endpoint(self, url: str) -> dict[str, str]:
+        return {"AWS_ENDPOINT" if self.scene.direct.storage_kind() == "S3" else "STORAGE_EMULATOR_HOST": url}
 
     def end(self, commands: Sequence[str]) -> dict[str, Ended]:
         """Wait for their ends."""

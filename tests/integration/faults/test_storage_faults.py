@@ -88,3 +88,35 @@ def test_trouble_that_passes_is_sat_out(trouble: Trouble, stage: Stage) -> None:
     assert (stage.scene.destination / "global/pg_control").exists()
     assert f"wal_005/{NEW}.lz4" in stage.scene.objects()
     assert len([name for name in stage.scene.objects() if name.endswith("_backup_stop_sentinel.json")]) == 2
+
+
+@pytest.mark.parametrize("trouble", [Trouble.UNAVAILABLE, Trouble.DENIES], ids=lambda trouble: trouble.name.lower())
+@pytest.mark.parametrize(("place", "code"), [("recovery", 200), ("standby", 1), ("elsewhere", 1)])
+def test_a_fetch_s_code_tells_recovery_what_to_do(place: str, code: int, trouble: Trouble, stage: Stage) -> None:
+    """Only a recovery must take no failure for the end of the archive: a standby would stop at what is passing."""
+    if place == "standby":
+        (stage.scene.data / "standby.signal").touch()
+    destination = str(stage.scene.folder / "segment") if place == "elsewhere" else "pg_wal/RECOVERYXLOG"
+    stage.misbehave(trouble)
+    ended = stage.scene.run(["wal-fetch", FIRST, destination], AWS_ENDPOINT=stage.proxies["wal-fetch"].url)
+    assert ended.code == code, ended.log
+    assert f"{FIRST}.lz4" in ended.error
+
+
+# A missing segment is asked for directly, and then looked for under the names of other codecs, by a listing.
+@pytest.mark.parametrize("trouble", [None, Trouble.DENIES, Trouble.CUTS, Trouble.UNAVAILABLE], ids=str)
+def test_absence_is_proven_or_not_claimed(trouble: Trouble | None, stage: Stage) -> None:
+    proxy = stage.proxies["wal-fetch"]
+    if trouble is not None:
+        proxy.misbehave(trouble, part="list-type")
+    ended = stage.scene.run(["wal-fetch", NEW, "pg_wal/RECOVERYXLOG"], AWS_ENDPOINT=proxy.url)
+    assert ended.code == (74 if trouble is None else 200), ended.log
+    assert (ended.error == f"Archive '{NEW}' does not exist.") == (trouble is None)
+
+
+def test_a_missing_bucket_proves_nothing(stage: Stage) -> None:
+    for command in COMMANDS:
+        ended = stage.scene.start(command, AWS_ENDPOINT=stage.url, WALG_S3_PREFIX="s3://no-such-bucket/x").end()
+        assert ended.code == CODES.get(command, 1), ended.log
+        assert "no-such-bucket" in ended.error
+        assert "the bucket does not exist" in ended.error
