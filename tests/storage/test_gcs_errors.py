@@ -189,7 +189,7 @@ def test_no_address_of_a_session_gets_into_an_error() -> None:
     assert "SECRET" not in describe(caught.value)
     assert "SECRET" not in str(caught.value.__cause__)
     assert "refused" in str(caught.value)
-    assert "'a'" in str(caught.value)
+    assert "'gs://bucket/cluster/a'" in str(caught.value)
 
 
 def test_the_cause_is_kept() -> None:
@@ -203,7 +203,7 @@ def test_the_cause_is_kept() -> None:
     assert isinstance(cause, requests.HTTPError)
     assert cause.response is not None
     assert cause.response.status_code == HTTPStatus.FORBIDDEN
-    assert str(caught.value) == "look-up of 'a' failed: 403 forbidden no access"
+    assert str(caught.value) == "look-up of 'gs://bucket/cluster/a' failed: 403 forbidden no access"
     assert "storage.objects" in caught.value.hint
 
 

@@ -181,8 +181,18 @@ def test_a_download_that_always_breaks(server: GcsServer) -> None:
     with open_gcs(server.url, **SHORT) as storage:
         storage.put("a", [content(1000)])
         server.twist(Twist("GET", "alt=media", times=10**6, cut_after=0))
-        with storage.open("a") as reader, pytest.raises(StorageUnavailable, match="download of 'a' failed"):
+        with (
+            storage.open("a") as reader,
+            pytest.raises(StorageUnavailable, match="download of 'gs://bucket/cluster/a' failed"),
+        ):
             list(reader)
+
+
+def test_an_answer_that_breaks_off_proves_no_absence(server: GcsServer, storage: Storage) -> None:
+    server.twist(Twist("GET", "alt=media", times=2, cut_after=20))
+    with pytest.raises(ObjectMissing):
+        storage.open("a")
+    assert len(server.seen("GET", "alt=media")) == 3
 
 
 def download(body: bytes, *headers: tuple[str, str], cut_after: int = -1) -> Answer:
@@ -291,7 +301,7 @@ def test_all_deletions_are_tried_and_a_failure_is_raised(server: GcsServer, stor
     server.twist(
         Twist("DELETE", "cluster%2Fb", times=99, status=403, body=error_document(403, "retentionPolicyNotMet"))
     )
-    with pytest.raises(AccessDenied, match="deletion of 'b' failed: 403 retentionPolicyNotMet"):
+    with pytest.raises(AccessDenied, match="deletion of 'gs://bucket/cluster/b' failed: 403 retentionPolicyNotMet"):
         storage.delete(["a", "b", "c", "d", "gone"])
     assert names(storage) == ["b"]
 

@@ -174,7 +174,7 @@ class GcsStorage:
         """Look up one object. See Storage.stat."""
         check_name(name)
         attempt = partial(self._bucket.metadata, self._key(name), name)
-        return self._stored(self._bucket.repeat(attempt, f"look-up of {name!r}"))
+        return self._stored(self._bucket.repeat(attempt, f"look-up of {self._bucket.shown(self._key(name))!r}"))
 
     def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
         """Those of the objects that exist, from one page of a listing; a crowded prefix costs a stat of each."""
@@ -244,7 +244,7 @@ class GcsStorage:
         if delimiter:
             params["delimiter"] = delimiter
         while True:
-            page = self._bucket.repeat(partial(self._bucket.page, params), f"listing of {self.url!r}")
+            page = self._bucket.repeat(partial(self._bucket.page, params), f"listing of {self._bucket.shown(prefix)!r}")
             yield page
             token = page.get("nextPageToken")
             if not token:
@@ -271,7 +271,7 @@ class GcsStorage:
 
     def _delete_one(self, name: str) -> None:
         attempt = partial(self._bucket.delete, self._key(name), name)
-        self._bucket.repeat(attempt, f"deletion of {name!r}")
+        self._bucket.repeat(attempt, f"deletion of {self._bucket.shown(self._key(name))!r}")
 
     def _delete_batch(self, names: Sequence[str]) -> None:
         if len(names) == 1:

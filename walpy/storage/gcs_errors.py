@@ -33,6 +33,15 @@ CREDENTIALS_HINT = (
 PERMISSION_HINT = "The account needs storage.objects.create, delete, get and list on the bucket."
 BUCKET_HINT = "Check the bucket's name in WALG_GS_PREFIX."
 
+# For errors of which nothing more is known.
+HINTS: dict[type[WalpyError], str] = {
+    StorageThrottled: "Try again later; WALPY_STORAGE_DEADLINE says how long walpy goes on trying.",
+    StorageUnavailable: (
+        "Check the network and the storage's health; WALPY_STORAGE_DEADLINE says how long walpy goes on trying."
+    ),
+    StorageFull: "Raise the quota.",
+}
+
 ROOTS = (requests.RequestException, pool.HTTPError, auth.GoogleAuthError)
 
 # Every class of the three libraries below its root, or a parent of it: the first hit along a class's parents counts.
@@ -174,7 +183,7 @@ def translate(error: BaseException, what: str) -> WalpyError:
     elif (below and below.transient) or (isinstance(error, auth.GoogleAuthError) and error.retryable):
         kind = StorageUnavailable  # a token could not be fetched, because of the network
     detail = str(cause) or type(cause).__name__
-    hint = CREDENTIALS_HINT if kind is AccessDenied else ""
+    hint = CREDENTIALS_HINT if kind is AccessDenied else HINTS.get(kind, "")
     return kind(detail if kind.transient else f"{what} failed: {detail}", hint)
 
 
@@ -184,7 +193,7 @@ def _translate_refusal(error: http.HTTPError, response: requests.Response, what:
         return DataCorrupt(f"{what} failed: {error}", "The data changed on its way to the storage; try again.")
     default = StorageUnavailable if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else StorageError
     kind = REASONS.get(said.reason) or STATUSES.get(response.status_code, default)
-    hint = ""
+    hint = HINTS.get(kind, "")
     if kind is AccessDenied:
         hint = PERMISSION_HINT if response.status_code == HTTPStatus.FORBIDDEN else CREDENTIALS_HINT
     elif response.status_code == HTTPStatus.NOT_FOUND:

@@ -77,6 +77,10 @@ class Bucket:
         """Address of an object, by its key in the bucket."""
         return f"{self.objects_url}/{quote(key, safe='')}"
 
+    def shown(self, key: str) -> str:
+        """An object, or the bucket, for messages."""
+        return f"gs://{self.name}/{key}"
+
     def repeat(self, attempt: Callable[[Deadline], T], what: str) -> T:
         """Result of attempt, which is repeated while it raises transient errors and there is time."""
         deadline = self.policy.start()
@@ -131,7 +135,7 @@ class Bucket:
 
     def metadata(self, key: str, name: str, deadline: Deadline | None = None) -> dict[str, object]:
         """One object's OBJECT_FIELDS. Raises ObjectMissing."""
-        what = f"look-up of {name!r}"
+        what = f"look-up of {self.shown(key)!r}"
         response = self.request(
             "GET",
             self.object_url(key),
@@ -149,9 +153,13 @@ class Bucket:
         """The error for an object that a 404 response is about.
 
         Raises StorageError instead when the bucket is what is missing: a 404 that does not name the object proves
-        nothing, so the bucket is asked.
+        nothing, so the bucket is asked; StorageUnavailable when the response's body cannot be read.
         """
-        if "no such object" not in explanation(response).message.lower():
+        try:
+            said = explanation(response)
+        except FAILURES as error:
+            raise translate(error, f"look-up of {name!r}") from origin(error)
+        if "no such object" not in said.message.lower():
             self.page({"maxResults": "1"}, deadline)
         return ObjectMissing(f"object {name!r} does not exist in bucket {self.name!r}")
 
@@ -160,7 +168,7 @@ class Bucket:
         response = self.request(
             "DELETE",
             self.object_url(key),
-            what=f"deletion of {name!r}",
+            what=f"deletion of {self.shown(key)!r}",
             accept=(HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND),
             deadline=deadline,
             params={"generation": generation} if generation else None,
@@ -170,7 +178,7 @@ class Bucket:
 
     def page(self, params: Mapping[str, str], deadline: Deadline | None = None) -> dict[str, object]:
         """One page of a listing. Raises StorageError when the bucket does not exist."""
-        what = f"listing of bucket {self.name!r}"
+        what = f"listing of {self.shown('')!r}"
         response = self.request(
             "GET",
             self.objects_url,

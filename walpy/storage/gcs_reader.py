@@ -32,7 +32,7 @@ class GcsReader:
         self._bucket = bucket
         self._key = key
         self._name = name
-        self._what = f"download of {name!r}"
+        self._what = f"download of {bucket.shown(key)!r}"
         self._offset = offset
         self._size = size
         self._generation = ""

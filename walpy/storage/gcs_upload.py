@@ -120,7 +120,7 @@ class Upload:
         self._bucket = bucket
         self._key = key
         self._name = name
-        self._what = f"upload of {name!r}"
+        self._what = f"upload of {bucket.shown(key)!r}"
         self._buffer = buffer
         self._token = secrets.token_hex(16)
         self._query = {"name": key, "fields": ANSWER_FIELDS}
