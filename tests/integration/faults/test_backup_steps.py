@@ -1,0 +1,67 @@
+"""backup-push, when its storage dies at each of its requests: a backup is listed only when it is complete."""
+
+import shutil
+
+import pytest
+
+from tests.fixtures.fault_proxy import Trouble
+from tests.integration.faults.scene import SMALL_BACKUP
+from tests.integration.faults.stage import Stage
+
+SENTINEL = "_backup_stop_sentinel.json"
+DEADLINES = {"WALPY_STORAGE_DEADLINE": "0.3s", "WALPY_READ_TIMEOUT": "5s"}
+CLOSED = {Trouble.REFUSES: "cannot be reached", Trouble.LOSES_ANSWERS: "cannot be reached"}
+
+
+def sentinels(stage: Stage) -> set[str]:
+    """Names of the backups that are listed, but the one that was there before."""
+    names = {name for name in stage.scene.objects() if name.endswith(SENTINEL)}
+    return names - {f"basebackups_005/{SMALL_BACKUP}{SENTINEL}"}
+
+
+def request_count(stage: Stage) -> int:
+    """How many requests a push makes; the archive knows the cluster already, then."""
+    proxy = stage.proxies["backup-push"]
+    for _ in range(2):
+        proxy.requests.clear()
+        stage.start(["backup-push"])
+        assert stage.runs["backup-push"].end().code == 0
+    return len(proxy.requests)
+
+
+def push_with(trouble: Trouble, number: int, stage: Stage) -> None:
+    """Push while the storage dies at a request; what is left must be nothing, or a whole backup."""
+    before = sentinels(stage)
+    proxy = stage.proxies["backup-push"]
+    proxy.misbehave(trouble, after_requests=number)
+    stage.start(["backup-push"], **DEADLINES)
+    run = stage.runs["backup-push"]
+    ended = run.end()
+    proxy.heal()
+    assert ended.code == 1, f"request {number}: {ended.log}"
+    assert CLOSED[trouble] in ended.error
+    run.wait_for_children_to_go()
+    assert run.left_in_temporary() == []
+    stage.scene.check_no_backup_runs()
+    for name in sentinels(stage) - before:
+        backup = name.removeprefix("basebackups_005/").removesuffix(SENTINEL)
+        fetched = stage.scene.run(["backup-fetch", str(stage.scene.destination), backup], AWS_ENDPOINT=stage.url)
+        assert fetched.code == 0, fetched.log
+        shutil.rmtree(stage.scene.destination)
+
+
+@pytest.mark.slow
+def test_a_storage_that_dies_at_each_request(stage: Stage) -> None:
+    count = request_count(stage)
+    before = sentinels(stage)
+    for number in range(count):
+        push_with(Trouble.REFUSES, number, stage)
+    assert sentinels(stage) == before
+
+
+def test_a_storage_whose_last_answers_are_lost(stage: Stage) -> None:
+    count = request_count(stage)
+    before = sentinels(stage)
+    for number in range(count - 4, count):
+        push_with(Trouble.LOSES_ANSWERS, number, stage)
+    assert len(sentinels(stage) - before) == 1  # the request that stores the sentinel was carried out
