@@ -55,9 +55,13 @@ class Archive:
         return Stored(name, count.size, stored_size)
 
     def wal_candidates(self, file_name: str) -> list[str]:
-        """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order."""
-        extensions = dict.fromkeys((self.codec.extension, *READ_EXTENSIONS, ""))
-        return [layout.wal_object(file_name, extension) for extension in extensions]
+        """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order.
+
+        WAL-G before 3.0.9 left the dot of the codec none: `wal_005/000000010000000000000001.`.
+        """
+        bare = layout.wal_object(file_name, "")
+        probed = (f"{bare}.{extension}" for extension in READ_EXTENSIONS)
+        return list(dict.fromkeys((layout.wal_object(file_name, self.codec.extension), *probed, bare)))
 
     def find_wal(self, file_name: str) -> str | None:
         """Object that holds a WAL file; None when the storage says that none does."""
@@ -70,17 +74,30 @@ class Archive:
 
         Raises ObjectMissing when the storage says that no candidate exists.
         """
+        name = layout.wal_object(file_name, self.codec.extension)
         try:
-            reader = self.storage.open(layout.wal_object(file_name, self.codec.extension))
-            extension = self.codec.extension
-        except ObjectMissing:
-            name = self.find_wal(file_name)
-            if name is None:
-                raise ObjectMissing(f"no object of {self.storage.url} holds {file_name!r}") from None
             reader = self.storage.open(name)
-            extension = name.removeprefix(f"{layout.WAL_FOLDER}/{file_name}").lstrip(".")
+        except ObjectMissing:
+            found = self.find_wal(file_name)
+            if found is None:
+                raise ObjectMissing(f"no object of {self.storage.url} holds {file_name!r}") from None
+            name = found
+            reader = self.storage.open(name)
         with reader:
-            yield self.decode(extension, reader)
+            yield self._decode_wal(file_name, name, reader)
+
+    @contextmanager
+    def open_wal_object(self, file_name: str, name: str) -> "Iterator[Iterator[Chunk]]":
+        """Decoded chunks of the WAL file that one object, a candidate for it, holds."""
+        with self.storage.open(name) as reader:
+            yield self._decode_wal(file_name, name, reader)
+
+    def _decode_wal(self, file_name: str, name: str, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
+        extension = name.removeprefix(layout.wal_object(file_name, "")).lstrip(".")
+        try:
+            yield from self.decode(extension, chunks)
+        except DataCorrupt as error:
+            raise DataCorrupt(f"object {name!r} is damaged: {error}", error.hint) from error
 
     @contextmanager
     def open_object(self, name: str, extension: str | None = None) -> "Iterator[Iterator[Chunk]]":

@@ -45,6 +45,19 @@ def test_the_configured_codec_is_preferred_then_the_probing_order(tmp_path: Path
     assert archive(tmp_path, "none").find_wal(NAME) == f"wal_005/{NAME}.lz4"
 
 
+@pytest.mark.parametrize("method", ["lz4", "none"])
+@pytest.mark.parametrize("name", [NAME, "00000002.history"])
+def test_the_dot_that_wal_g_left_of_the_codec_none(name: str, method: str, tmp_path: Path) -> None:
+    """WAL-G before 3.0.9 stored so; WAL taken for absent would end a recovery early."""
+    opened = archive(tmp_path, method)
+    (tmp_path / "wal_005").mkdir()
+    (tmp_path / "wal_005" / f"{name}.").write_bytes(CONTENT)
+    assert opened.find_wal(name) == f"wal_005/{name}."
+    assert read(opened, name) == CONTENT
+    with opened.open_wal_object(name, f"wal_005/{name}.") as chunks:
+        assert b"".join(map(bytes, chunks)) == CONTENT
+
+
 def test_history_stored_without_a_codec_is_not_taken_for_an_extension(tmp_path: Path) -> None:
     archive(tmp_path, "none").put_wal("00000002.history", [b"1\t0/3000000\treason\n"])
     assert read(archive(tmp_path), "00000002.history") == b"1\t0/3000000\treason\n"
@@ -71,7 +84,7 @@ def test_truncated_and_empty_objects_are_damaged(tmp_path: Path) -> None:
     path = tmp_path / opened.put_wal(NAME, [CONTENT]).name
     for size in (path.stat().st_size - 1, 0):
         path.write_bytes(path.read_bytes()[:size])
-        with pytest.raises(DataCorrupt):
+        with pytest.raises(DataCorrupt, match=rf"object 'wal_005/{NAME}\.lz4' is damaged: "):
             read(opened)
 
 

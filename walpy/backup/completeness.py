@@ -39,12 +39,16 @@ class Restored:
 
 
 def check_parts(backup: str, files: FilesMetadata, parts: Collection[str]) -> None:
-    """Raise BackupError when a tar that holds files of the backup is gone, before anything is restored."""
-    present = set(parts)
+    """Raise BackupError when a tar that holds files of the backup is gone, before anything is restored.
+
+    A dot at the end is left out of account: WAL-G 3.0.8 wrote one with the codec none, and could only restore what its
+    users then renamed.
+    """
+    present = {part.rstrip(".") for part in parts}
     lost = [
         part
         for part, names in files.tar_file_sets.items()
-        if part not in present and any(name in files.files for name in names)
+        if part.rstrip(".") not in present and any(name in files.files for name in names)
     ]
     if lost:
         raise BackupError(

@@ -54,7 +54,7 @@ from walpy.pipeline import run_jobs
 from walpy.progress import Progress
 from walpy.stream.codecs import codec_for_extension
 
-_SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..+)?$")
+_SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..*)?$")  # WAL-G 3.0.8 left the dot of the codec none
 _UNFINISHED_CONTROL_FILE: Final = f"{CONTROL_FILE}.unfinished"  # WAL-E's backups have it among the other files
 _TABLESPACE_MAP: Final = "tablespace_map"
 

@@ -138,9 +138,7 @@ class WalPush:
         logger.info("FILE PATH: %s", stored.name.removeprefix(f"{layout.WAL_FOLDER}/"))
 
     def _accept_equal(self, source: SourceFile, name: str) -> None:
-        base = os.path.basename(source.path)
-        extension = name.removeprefix(f"{layout.WAL_FOLDER}/{base}").lstrip(".")
-        with self._archive.open_object(name, extension) as chunks:
+        with self._archive.open_wal_object(os.path.basename(source.path), name) as chunks:
             is_equal = source.equals(chunks)
         if not is_equal:
             raise WalConflict(

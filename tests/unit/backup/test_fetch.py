@@ -306,6 +306,21 @@ def test_a_backup_without_data_is_refused(backup: StoredBackup, destination: Pat
         fetched(backup.store(), destination)
 
 
+@pytest.mark.parametrize("renamed", [False, True])
+def test_parts_with_a_dot_at_their_end(renamed: bool, backup: StoredBackup, destination: Path) -> None:
+    """WAL-G 3.0.8 stored them so with the codec none, and found no pg_control until somebody renamed the objects."""
+    backup.method = "none"
+    written = backup.list_of_files()
+    backup.files = replace(written, tar_file_sets={f"{name}.": names for name, names in written.tar_file_sets.items()})
+    backup.store()
+    if not renamed:
+        for part in ("part_001", "pg_control", "backup_label"):
+            backup.object(part).rename(f"{backup.object(part)}.")
+    fetched(backup, destination)
+    assert (destination / CONTROL_FILE).read_bytes() == CONTROL
+    assert (destination / "backup_label").read_bytes() == b"label"
+
+
 def test_an_unknown_extension_is_refused_before_anything_is_written(backup: StoredBackup, destination: Path) -> None:
     backup.store().object("part_001").with_suffix(".rar").write_bytes(b"")
     with pytest.raises((ConfigError, DataCorrupt), match="rar"):
