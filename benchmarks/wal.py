@@ -46,8 +46,7 @@ def push_variant(label: str, environment: dict[str, str], segment: Path, storage
 
     def forget() -> None:
         if storage is not None:
-            shutil.rmtree(storage, ignore_errors=True)
-            storage.mkdir()
+            shutil.rmtree(storage / "wal_005", ignore_errors=True)
 
     return Variant(label, [sys.executable, "-m", "walpy", "wal-push", str(segment)], environment, forget)
 

@@ -222,6 +222,7 @@ _WALPY = {
     "WALPY_CONNECT_TIMEOUT": _duration("10s"),
     "WALPY_READ_TIMEOUT": _duration("60s"),
     "WALPY_SYSTEM_ID_CHECK": Known(parse_text, "strict"),
+    "WALPY_WAL_WAIT_TIMEOUT": _duration("1h"),
 }
 
 KNOWN: dict[str, Known] = {

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from walpy.postgres.server import ServerFacts
 
 TIMEOUT_KEY = "WALPY_WAL_WAIT_TIMEOUT"
-DEFAULT_TIMEOUT = 3600.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks
 REMINDER = 60.0  # seconds between two log lines
 BY_PRIMARY = " (by the primary, when it is full or after SELECT pg_switch_wal() there)"
@@ -27,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 def wait_timeout(config: "Config") -> float:
     """Seconds to wait without progress; 0: do not wait. Raises ConfigError."""
-    if not config.is_set(TIMEOUT_KEY):
-        return DEFAULT_TIMEOUT
     seconds = config.seconds(TIMEOUT_KEY)
     if seconds < 0:
         raise config.invalid(TIMEOUT_KEY, "must not be negative")
