@@ -14,6 +14,7 @@ Whatever fails before, a signal included, ends the workers and the backup in the
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackupSummary", "PushOptions", "backup_push"]
 
+CLEAN_UP_SECONDS = 30.0  # how long a backup is taken back after its storage has failed for the whole of its deadline
 STORAGE_NAME = "default"  # WAL-G's name of the primary storage; scripts look for it in the log
 
 logger = logging.getLogger(__name__)
@@ -128,17 +130,36 @@ def _unfinished(server: Server, stored: StoredBackup) -> Iterator[None]:
     stored.claim()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         server.close()
-        try:
-            stored.discard()
-        except WalpyError as error:
-            logger.warning(
-                "What was stored of backup %s could not be removed; it is not listed, and 'delete garbage' or the next "
-                "backup of that name removes it: %s",
-                *(stored.name, error),
-            )
+        # A storage that has just failed for the whole of its deadline may well do so once more.
+        is_storage_gone = isinstance(error, WalpyError) and error.transient
+        _discard(stored, CLEAN_UP_SECONDS if is_storage_gone else None)
         raise
+
+
+def _discard(stored: StoredBackup, seconds: float | None) -> None:
+    """Remove what was stored, for at most so many seconds; tell when that fails."""
+    thread = threading.Thread(target=_try_to_discard, args=(stored,), name="clean-up", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        _warn_of_left_overs(stored, "the storage does not answer")
+
+
+def _try_to_discard(stored: StoredBackup) -> None:
+    try:
+        stored.discard()
+    except WalpyError as error:
+        _warn_of_left_overs(stored, str(error))
+
+
+def _warn_of_left_overs(stored: StoredBackup, reason: str) -> None:
+    logger.warning(
+        "What was stored of backup %s could not be removed; it is not listed, and 'delete garbage' or the next "
+        "backup of that name removes it: %s",
+        *(stored.name, reason),
+    )
 
 
 @dataclass(frozen=True, slots=True)
