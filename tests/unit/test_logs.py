@@ -96,7 +96,8 @@ def test_file_that_cannot_be_opened(tmp_path: Path) -> None:
         configure_logging(Config.from_mapping({"WALG_LOG_DESTINATION": str(tmp_path / "none" / "x")}))
 
 
-def test_libraries_are_heard_from_error_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_are_heard_from_error_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("botocore"), "level", logging.NOTSET)  # an S3 storage may have set it
     configure_logging(Config())
     logging.getLogger("botocore").warning("chatter")
     logging.getLogger("botocore").error("trouble")

@@ -145,8 +145,9 @@ def _region_header(bucket: Bucket) -> str:
 
 def _quiet_the_sdk(log_requests: bool) -> None:
     # botocore's debug lines show headers and parameters, secrets among them; urllib3's show method, path and status.
-    logging.getLogger("botocore").setLevel(logging.WARNING)
-    logging.getLogger("urllib3").setLevel(logging.DEBUG if log_requests else logging.WARNING)
+    quiet = max(logging.WARNING, logging.getLogger().level)
+    logging.getLogger("botocore").setLevel(quiet)
+    logging.getLogger("urllib3").setLevel(logging.DEBUG if log_requests else quiet)
 
 
 @cache
