@@ -47,7 +47,8 @@ def timed(label: str, size: Callable[[], int], step: Callable[[], object]) -> No
 
 def wait_for_archiving(cluster: Cluster) -> None:
     """Switch to a new segment and wait until the one before is archived."""
-    (last,) = query(cluster, "select pg_walfile_name(pg_switch_wal())")
+    # An empty segment is not switched: write something first.
+    (last,) = query(cluster, "select pg_create_restore_point('demo')", "select pg_walfile_name(pg_switch_wal())")
     for _ in range(600):
         (archived, failures) = query(
             cluster, "select coalesce(last_archived_wal, ''), failed_count from pg_stat_archiver"
