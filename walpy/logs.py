@@ -63,7 +63,8 @@ def configure_logging(config: "Config") -> None:
 
 def log_failure(error: BaseException) -> None:
     """Log why the command failed, as one ERROR line that ends with the hint; with a traceback at level DEVEL."""
-    text = ". ".join(describe(error).splitlines())
+    *before, last = describe(error).splitlines()
+    text = ". ".join([*(line.rstrip(".") for line in before), last])
     if not isinstance(error, WalpyError):
         text = f"unexpected error: {type(error).__name__}: {text}. Set WALG_LOG_LEVEL=DEVEL to see where."
     logger.error("%s", text, exc_info=error)

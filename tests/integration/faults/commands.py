@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from tests.fixtures.cluster import PROJECT
 from walpy.config import Config
 
 DEADLINES = ("WALPY_STORAGE_DEADLINE", "WALPY_CONNECT_TIMEOUT", "WALPY_READ_TIMEOUT")
-SIGNAL_SECONDS = 2.0
+SIGNAL_SECONDS = 2.0  # are promised
+BUSY_SECONDS = 1.5  # are granted to a busy machine; no time-out of these tests is that short
 TIMEOUT_SECONDS = 60  # no run of these tests takes longer, or something hangs
 
 
@@ -32,6 +34,12 @@ class Ended:
     def errors(self) -> list[str]:
         """The ERROR lines, without level and time."""
         return [line.split(" ", 3)[3] for line in self.log.splitlines() if line.startswith("ERROR: ")]
+
+    @property
+    def tried_seconds(self) -> float:
+        """How long the request that failed was tried, as the error says; 0 for an error that is not tried again."""
+        found = re.search(r"\(tried .* in ([0-9.]+) s\)", self.error)
+        return float(found[1]) if found else 0.0
 
     @property
     def error(self) -> str:
@@ -96,7 +104,7 @@ class Run:
             self.process.send_signal(number)
         ended = self.end()
         seconds = time.monotonic() - began
-        assert seconds < SIGNAL_SECONDS + 0.5, f"{seconds:.1f} s\n{ended.log}"  # half a second for a busy machine
+        assert seconds < SIGNAL_SECONDS + BUSY_SECONDS, f"{seconds:.1f} s\n{ended.log}"
         return ended
 
     def kill(self) -> Ended:
@@ -108,7 +116,7 @@ class Run:
         """Its other processes, however deep, that still live."""
         return [pid for pid in session(self.process.pid) if pid != self.process.pid]
 
-    def wait_for_children_to_go(self, seconds: float = SIGNAL_SECONDS) -> None:
+    def wait_for_children_to_go(self, seconds: float = SIGNAL_SECONDS + BUSY_SECONDS) -> None:
         """Assert that all of its processes end."""
         deadline = time.monotonic() + seconds
         while children := self.children():
