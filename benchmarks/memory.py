@@ -24,7 +24,7 @@ from tests.fixtures.cluster import (
 BIG_ROWS = 24_000_000  # about 3 GB with its index
 SMALL_FILES = 100_000
 SAMPLE_SECONDS = 0.05
-BOUND_MIB = 400  # stated in docs/architecture.md
+BOUND_MIB = 256  # for two cores; stated in docs/architecture.md
 
 
 def children_of(pid: int) -> list[int]:
