@@ -99,6 +99,11 @@ def test_answers_of_servers(code: str, status: int, expected: type[WalpyError]) 
         (sdk.EndpointConnectionError(endpoint_url="http://h", error="no"), StorageUnavailable, "cannot be reached"),
         (sdk.ConnectTimeoutError(endpoint_url="http://h"), StorageUnavailable, "no connection in time"),
         (sdk.ReadTimeoutError(endpoint_url="http://h"), StorageUnavailable, "no answer in time"),
+        (
+            sdk.ConnectionClosedError(error=ProtocolError("aborted", TimeoutError("timed out")), endpoint_url="h"),
+            StorageUnavailable,
+            "no answer in time",
+        ),
         (sdk.ConnectionClosedError(endpoint_url="http://h"), StorageUnavailable, "cannot be reached"),
         (sdk.IncompleteReadError(actual_bytes=1, expected_bytes=2), StorageUnavailable, "does not answer properly"),
         (sdk.ProfileNotFound(profile="p"), ConfigError, "do not fit"),

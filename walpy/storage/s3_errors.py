@@ -251,9 +251,15 @@ def _hint(error: Exception, kind: type[WalpyError]) -> str:
 def _reason(error: Exception, kind: type[WalpyError]) -> str:
     if isinstance(error, sdk.ConnectTimeoutError):
         return "no connection in time"
-    if isinstance(error, sdk.ReadTimeoutError):
+    if isinstance(error, sdk.ReadTimeoutError) or _is_sending_stalled(error):
         return "no answer in time"
     return _REASONS.get(kind, "the request could not be made")
+
+
+def _is_sending_stalled(error: Exception) -> bool:
+    """Whether a server took no more of a body: the SDK tells that as a connection that was closed."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    return any(isinstance(reason, TimeoutError) for reason in getattr(inner, "args", ()))
 
 
 def _is_certificate_trouble(error: Exception, inner: object) -> bool:

@@ -28,6 +28,7 @@ BACKUP_KILLS = 6
 FETCH_KILLS = 5
 
 
+@pytest.mark.slow
 def test_no_segment_is_lost(make_cluster: ClusterFactory, s3: S3Server) -> None:
     """wal-push is killed again and again under a server that archives, to S3 in parts, while pgbench runs."""
     settings, _ = archiving(Path())
@@ -56,6 +57,7 @@ def test_no_segment_is_lost(make_cluster: ClusterFactory, s3: S3Server) -> None:
     assert restored.execute(PGBENCH_CONTENT) == expected
 
 
+@pytest.mark.slow
 def test_recovery_survives_killed_fetches(make_cluster: ClusterFactory, archive_folder: Path) -> None:
     """PostgreSQL stops when restore_command is killed; started again, it goes on until all is there."""
     settings, environment = archiving(archive_folder)

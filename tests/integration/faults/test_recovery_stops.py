@@ -83,7 +83,7 @@ def test_recovery_stops_and_goes_on(
 ) -> None:
     restored.environment["WALG_DOWNLOAD_CONCURRENCY"] = prefetch
     proxy.misbehave(trouble, after_requests=SEGMENTS // 2, part="wal_005")
-    with pytest.raises(RuntimeError, match="could not restore file .* exit code 200"):
+    with pytest.raises(RuntimeError, match=r"could not restore file .* exit code 200"):
         recover_fully(restored, recovery_settings())
     assert proxy.troubled.is_set()
     while restored.is_running():

@@ -151,6 +151,7 @@ def test_in_a_server_that_never_answers(number: int, tmp_path: Path, server: Clu
     assert run.left_in_temporary() == []
 
 
+@pytest.mark.slow
 @by_signal
 def test_at_a_random_moment(number: int, tmp_path: Path, server: Cluster) -> None:
     scene = folder_scene(tmp_path, server).prepare()
