@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from walpy.errors import Interrupted
@@ -17,6 +17,8 @@ GRACE_SECONDS = 1.5  # for clean-up in the main thread, before a watcher ends th
 unfinished_files: set[str] = set()
 
 _first: list[int] = []  # number of the first signal; later ones must not disturb the clean-up that it started
+_deferring: list[None] = []  # one for each block of deferred() that runs
+_pending: list[int] = []  # number of a signal that came meanwhile
 
 
 def catch(exit_code: Callable[[int], int]) -> None:
@@ -33,6 +35,18 @@ def catch(exit_code: Callable[[int], int]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise)
     threading.Thread(target=_watch, args=(reader, exit_code), name="signals", daemon=True).start()
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Make a signal that comes within the block raise Interrupted at its end: for short steps that must stay whole."""
+    _deferring.append(None)
+    try:
+        yield
+    finally:
+        _deferring.pop()
+        if _pending and not _deferring:
+            raise _interrupted(_pending.pop())
 
 
 def remove_unfinished_files() -> None:
@@ -59,9 +73,17 @@ def die_by(number: int) -> None:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    if not _first:
-        _first.append(number)
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}", "", number)
+    if _first:
+        return
+    _first.append(number)
+    if _deferring:
+        _pending.append(number)
+    else:
+        raise _interrupted(number)
+
+
+def _interrupted(number: int) -> Interrupted:
+    return Interrupted(f"interrupted by {signal.Signals(number).name}", "", number)
 
 
 def _watch(reader: int, exit_code: Callable[[int], int]) -> None:

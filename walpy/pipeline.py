@@ -31,6 +31,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from walpy.errors import WalpyError, WorkerDied
+from walpy.interrupts import deferred
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -159,9 +160,9 @@ class _Pool(Generic[Job, Result]):
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._task), daemon=True)
         worker: _Worker[Job] = _Worker(process, ours)
-        with _no_main_module():
+        with deferred(), _no_main_module():  # a process that is started and not noted would outlive this one
             process.start()
-        self._workers.append(worker)
+            self._workers.append(worker)
         theirs.close()  # from now on the end of the worker is the end of the stream
         return worker
 
