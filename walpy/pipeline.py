@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -31,7 +32,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from walpy.errors import WalpyError, WorkerDied
-from walpy.interrupts import deferred
+from walpy.interrupts import SIGNALS, deferred
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -160,6 +161,7 @@ class _Pool(Generic[Job, Result]):
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._task), daemon=True)
         worker: _Worker[Job] = _Worker(process, ours)
+        _start_fork_server()
         with deferred(), _no_main_module():  # a process that is started and not noted would outlive this one
             process.start()
             self._workers.append(worker)
@@ -199,6 +201,20 @@ def _context() -> ForkServerContext:
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
         tempfile.tempdir = "/tmp"
     return multiprocessing.get_context("forkserver")
+
+
+def _start_fork_server() -> None:
+    """Start it, unless it runs, deaf to the signals that a terminal or systemd sends to all processes of a command.
+
+    It passes that on to the workers, whose parent alone decides what a signal means. By itself it ignores SIGINT only,
+    and not before it has imported what the jobs need.
+    """
+    resource_tracker.ensure_running()  # before: it changes the mask for itself
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _handle(message: object, report: Report) -> None:
@@ -318,7 +334,7 @@ class _LogToParent(logging.Handler):
 
 def _work(connection: Connection, task: "_Task[object, object]") -> None:
     """A worker's life: jobs in, results out, until the parent closes the connection or is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent decides what a signal means, and ends its workers
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(connection, jobs), daemon=True).start()
