@@ -4,10 +4,11 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from walpy.backup.extract import CONTROL_FILE, ExtractPlan, PartResult, relative_name
+from walpy.backup.extract import ExtractPlan, PartResult, relative_name
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import Sentinel
 from walpy.errors import BackupError
+from walpy.postgres.control import CONTROL_FILE
 
 _NEEDED = frozenset({"PG_VERSION", "global/pg_filenode.map"})  # every cluster has these beside pg_control
 _MAY_COME_TWICE = frozenset({CONTROL_FILE, "backup_label", "tablespace_map"})  # once more in a tar of their own, last

@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
+from walpy.backup.rate_limits import open_limited_archive
 from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt
-from walpy.storage.limit import RateLimiter, SharedMoment, limited
+from walpy.postgres.control import CONTROL_FILE
+from walpy.storage.limit import SharedMoment
 
-CONTROL_FILE: Final = "global/pg_control"
-NETWORK_LIMIT: Final = "WALG_NETWORK_RATE_LIMIT"
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
 logger = logging.getLogger(__name__)
@@ -94,13 +94,6 @@ def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None
 def work_here(archive: Archive, plan: ExtractPlan) -> None:
     """Initializer for extracting in this process, with an archive that is open already."""
     _workers[:] = [_Worker(archive, plan)]
-
-
-def open_limited_archive(config: Config, network: SharedMoment | None = None) -> Archive:
-    """Open the archive with the network rate limit of the configuration."""
-    archive = open_archive(config)
-    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, network))
-    return archive
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:

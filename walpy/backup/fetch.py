@@ -9,7 +9,6 @@ Memory of this process: the backup's list of files, about 600 bytes a file; for 
 """
 
 import logging
-import multiprocessing
 import os
 import re
 import time
@@ -31,12 +30,9 @@ from walpy.backup.catalog import (
 from walpy.backup.completeness import Restored, check_complete, check_parts
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.extract import (
-    CONTROL_FILE,
-    NETWORK_LIMIT,
     ExtractPlan,
     PartJob,
     extract_part,
-    open_limited_archive,
     start_worker,
     work_here,
 )
@@ -45,12 +41,14 @@ from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import next_steps, version_of_directory
+from walpy.backup.rate_limits import NETWORK_LIMIT, open_limited_archive, shared_limit
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination, may_compress
 from walpy.backup.restore_tree import finish_tree
 from walpy.config import Config
 from walpy.errors import BackupError, Interrupted, UsageError, WalpyError
 from walpy.pipeline import run_jobs
+from walpy.postgres.control import CONTROL_FILE
 from walpy.progress import Progress
 from walpy.stream.codecs import codec_for_extension
 
@@ -269,14 +267,12 @@ def _usable_processes(config: Config) -> int:
 def _extract_in_workers(
     config: Config, restore: _Restore, processes: int, restored: Restored, progress: Progress
 ) -> None:
-    is_limited = config.integer(NETWORK_LIMIT) > 0
-    network = multiprocessing.get_context("forkserver").Value("d", 0.0) if is_limited else None
     run_jobs(
         extract_part,
         restore.parts,
         processes=processes,
         initializer=start_worker,
-        initargs=(config, restore.plan, network),
+        initargs=(config, restore.plan, shared_limit(config, NETWORK_LIMIT)),
         on_result=restored.add,
         on_progress=progress.advance,
     )

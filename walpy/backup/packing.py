@@ -6,33 +6,18 @@ files_metadata.json; for workers see partition.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.partition import DISK_LIMIT, NETWORK_LIMIT, Pages, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.partition import Pages, PartitionJob, PartitionResult, pack, start_worker
 from walpy.backup.plan import Partition, longest_first, partitions
-from walpy.pipeline import run_jobs, shared_number
+from walpy.pipeline import run_jobs
 
 if TYPE_CHECKING:
     from walpy.backup.push_settings import PushSettings
+    from walpy.backup.rate_limits import RateLimits
     from walpy.config import Config
     from walpy.postgres.datadir import Entry
     from walpy.progress import Progress
-    from walpy.storage.limit import SharedMoment
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """State of the command's rate limits, shared by all its processes; None where there is no limit."""
-
-    disk: "SharedMoment | None"
-    network: "SharedMoment | None"
-
-    @classmethod
-    def from_config(cls, config: "Config") -> "RateLimits":
-        """State for the limits that are set."""
-        disk, network = (shared_number() if config.integer(key) > 0 else None for key in (DISK_LIMIT, NETWORK_LIMIT))
-        return cls(disk, network)
 
 
 def pack_files(
@@ -40,7 +25,7 @@ def pack_files(
     backup: str,
     entries: "tuple[Entry, ...]",
     settings: "PushSettings",
-    limits: RateLimits,
+    limits: "RateLimits",
     *,
     pages: Pages,
     progress: "Progress",

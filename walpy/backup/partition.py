@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walpy import layout
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive
 from walpy.backup import tar
 from walpy.backup.cut import Item, OpenFile, Span, WholeFile, cut
+from walpy.backup.rate_limits import DISK_LIMIT, open_limited_archive
 from walpy.errors import BackupError
 from walpy.postgres.page import corrupt_blocks, relation_segment
-from walpy.storage.limit import RateLimiter, limited
+from walpy.storage.limit import RateLimiter
 from walpy.stream.pieces import PIECE_SIZE
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from walpy.storage.limit import SharedMoment
 
 PIECES_AHEAD = 2  # pieces that are ready while the writer is busy with another
-DISK_LIMIT, NETWORK_LIMIT = "WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,7 @@ _workers: list[_Worker] = []  # one at most: this process's
 
 def start_worker(config: "Config", disk: "SharedMoment | None", network: "SharedMoment | None") -> None:
     """Initializer of a worker process: opens its archive. disk, network: the rate limits' state, shared by all."""
-    archive = open_archive(config)
-    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, network))
-    _workers[:] = [_Worker(archive, RateLimiter.from_config(config, DISK_LIMIT, disk))]
+    _workers[:] = [_Worker(open_limited_archive(config, network), RateLimiter.from_config(config, DISK_LIMIT, disk))]
 
 
 def pack(job: PartitionJob, report: "Report") -> PartitionResult:

@@ -21,13 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.archive import open_archive
 from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
 from walpy.backup.lock import backup_lock
-from walpy.backup.packing import RateLimits, pack_files
-from walpy.backup.partition import NETWORK_LIMIT, Pages
+from walpy.backup.packing import pack_files
+from walpy.backup.partition import Pages
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
+from walpy.backup.rate_limits import RateLimits, open_limited_archive
 from walpy.backup.special_tars import CONTROL_TAR, LABEL_TAR, control_file, label_files, put_tar
 from walpy.backup.start_stop import (
     RunningBackup,
@@ -44,7 +44,6 @@ from walpy.errors import UsageError, WalpyError
 from walpy.postgres.control import read_control_bytes
 from walpy.postgres.keep_alive import KeepAlive
 from walpy.postgres.server import Server, ServerFacts, connect
-from walpy.storage.limit import RateLimiter, limited
 from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
@@ -101,9 +100,8 @@ def backup_push(config: "Config", data_directory: str, options: PushOptions, pro
             "backup-push without a data directory (over the replication protocol) is not supported",
             "Run it on the server's host, with the server's data directory as its argument.",
         )
-    archive = open_archive(config)
     limits = RateLimits.from_config(config)
-    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, limits.network))
+    archive = open_limited_archive(config, limits.network)
     with connect(config) as server:
         facts = server.facts()
         check_cluster(config, facts, data_directory)
