@@ -115,7 +115,7 @@ def test_every_major_version(make_cluster: ClusterFactory, major: int) -> None:
         assert facts.system_identifier == read_control(f"{facts.data_directory}/global/pg_control").system_identifier
         started = server.start_backup("any version")
         assert server.stop_backup().lsn > started.lsn
-        assert collect_relations(config(cluster), server)["postgres"].relations["pg_catalog.pg_class"].relfilenode
+        assert collect_relations(config(cluster), server)["postgres"].tables["pg_catalog.pg_class"].relfilenode
 
 
 def test_application_name_and_session(postgres: Cluster) -> None:
@@ -244,7 +244,7 @@ def test_relations_of_all_databases(postgres: Cluster, server: Server) -> None:
     )
     found = collect_relations(config(postgres), server)
     assert set(found) == {"app", "postgres", "template1"}
-    app = found["app"].relations
+    app = found["app"].tables
     assert str(found["app"].oid) == postgres.execute("SELECT oid FROM pg_database WHERE datname = 'app'")
     assert app["public.plain"].oid == app["public.plain"].relfilenode > 0
     assert "public.plain_pkey" in app

@@ -6,10 +6,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry, FilesMetadata, Table
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
 from walpy.backup.gojson import indented, same_value
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.database import Database, Table
 
 U64 = st.integers(0, 2**64 - 1)
 U32 = st.integers(0, 2**32 - 1)

@@ -3,11 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from walpy.postgres.lsn import format_lsn, parse_lsn
 from walpy.wal.segment import (
     WalKind,
     following_segment,
-    format_lsn,
-    parse_lsn,
     segment_name,
     segment_number,
     segment_of_lsn,

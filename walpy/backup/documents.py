@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry, FilesMetadata
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.database import Database
 
 if TYPE_CHECKING:
     from walpy.backup.partition import PartitionResult

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from walpy.backup.gojson import Fields, parse_object, text_v2
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.database import Database, Table
 
 _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
 
@@ -30,23 +31,6 @@ class FileEntry:
     is_skipped: bool = False
     corrupt_blocks: CorruptBlocks | None = None
     updates_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One relation: its oid, its file number (0 for a partitioned table) and its partitions."""
-
-    oid: int
-    relfilenode: int
-    subtables: Mapping[str, "Table"] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """One database: its oid and its relations by `schema.name`."""
-
-    oid: int
-    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Final
 from walpy.archive import Archive
 from walpy.backup.catalog import NO_BACKUPS, Backup, list_backups, read_metadata_of_all
 from walpy.backup.gojson import indented, text_v1
-from walpy.backup.model import BackupMetadata, lsn_text
+from walpy.backup.model import BackupMetadata
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.lsn import format_lsn
 
 TimeText = Callable[[Timestamp], str]
 
@@ -111,7 +112,7 @@ def _cells(row: Row, time_text: TimeText) -> Iterator[str]:
     yield from (backup.name, shown(backup.modified), backup.wal_file_name, backup.storage_name)
     if metadata is not None:
         yield from (shown(metadata.start_time), shown(metadata.finish_time), metadata.hostname, metadata.data_dir)
-        yield from (str(metadata.pg_version), lsn_text(metadata.start_lsn), lsn_text(metadata.finish_lsn))
+        yield from (str(metadata.pg_version), format_lsn(metadata.start_lsn), format_lsn(metadata.finish_lsn))
         yield "true" if metadata.is_permanent else "false"
 
 

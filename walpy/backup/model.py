@@ -19,11 +19,6 @@ DATE_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # a constant in WAL-G; describes n
 _FILES_NAMES: Final = ("Files", "TarFileSets", "DatabasesByNames")  # old WAL-G versions put them into the sentinel
 
 
-def lsn_text(lsn: int) -> str:
-    """A position in the WAL as PostgreSQL prints it: `0/1600028`."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 @dataclass(frozen=True, slots=True)
 class Tablespace:
     """One tablespace: link name (its OID), absolute location, and the link relative to the data directory."""

@@ -35,25 +35,25 @@ from walpy.backup.start_stop import (
     check_timeline,
     list_files,
     start_backup,
-    stop_backup,
     warn_of_settings,
 )
-from walpy.backup.table_names import table_names
 from walpy.backup.wait import WalWait
 from walpy.errors import UsageError, WalpyError
 from walpy.postgres.control import read_control_bytes
 from walpy.postgres.keep_alive import KeepAlive
+from walpy.postgres.relations import collect_relations
 from walpy.postgres.server import Server, ServerFacts, connect
 from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
     from walpy.archive import Archive, Stored
-    from walpy.backup.files_metadata import Database, FilesMetadata
+    from walpy.backup.files_metadata import FilesMetadata
     from walpy.backup.partition import PartitionResult
     from walpy.backup.plan import Partition
     from walpy.backup.special_tars import SmallFile
     from walpy.backup.timestamp import Timestamp
     from walpy.config import Config
+    from walpy.postgres.database import Database
     from walpy.postgres.datadir import Entry, Listing
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
@@ -246,10 +246,10 @@ class _Push:
 
     def _stop(self, wal: WalWait) -> "StoppedBackup":
         timeout = self.settings.stop_timeout
-        return stop_backup(self.server, wait_for_archive=wal.is_left_to_server(timeout), timeout=timeout)
+        return self.server.stop_backup(timeout, wait_for_archive=wal.is_left_to_server(timeout))
 
     def _table_names(self) -> "dict[str, Database]":
-        return table_names(self.config, self.server) if self._has_names() else {}
+        return collect_relations(self.config, self.server) if self._has_names() else {}
 
     def _has_names(self) -> bool:
         return self.settings.with_table_names and not self.options.without_files_metadata

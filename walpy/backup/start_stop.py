@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING
 
 from walpy.backup.gojson import text_v2
 from walpy.backup.wait import archives_wal
@@ -12,8 +12,8 @@ from walpy.errors import BackupError, ConfigError
 from walpy.layout import BACKUP_PREFIX
 from walpy.postgres.control import CONTROL_FILE, read_control
 from walpy.postgres.datadir import walk
-from walpy.postgres.server import RENAMED_VERSION, StoppedBackup
-from walpy.wal.segment import format_lsn, parse_lsn, segment_before_lsn, segment_name
+from walpy.postgres.lsn import format_lsn
+from walpy.wal.segment import segment_before_lsn, segment_name
 
 if TYPE_CHECKING:
     from walpy.config import Config
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from walpy.postgres.server import Server, ServerFacts, StartedBackup
 
 MIB = 1 << 20
-STOP_AT_ONCE = "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(false)"
-STOP_AT_ONCE_14 = "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, false)"
 
 logger = logging.getLogger(__name__)
 
@@ -105,18 +103,6 @@ def start_backup(server: "Server", facts: "ServerFacts") -> RunningBackup:
 
 def _standby_name(started: "StartedBackup", timeline: int, segment_size: int) -> str:
     return segment_name(timeline, segment_before_lsn(started.lsn, segment_size), segment_size)
-
-
-def stop_backup(server: "Server", *, wait_for_archive: bool, timeout: float = 0) -> "StoppedBackup":
-    """Stop the backup; wait_for_archive: let the server wait until it has archived the WAL, at most timeout seconds.
-
-    timeout: 0 is for ever. Raises PostgresError.
-    """
-    if wait_for_archive:
-        return server.stop_backup(timeout)
-    sql: LiteralString = STOP_AT_ONCE if server.version_num >= RENAMED_VERSION else STOP_AT_ONCE_14
-    ((lsn, label_file, tablespace_map),) = server.query("stopping the backup", sql)
-    return StoppedBackup(str(label_file), str(tablespace_map or ""), parse_lsn(str(lsn)))
 
 
 def check_timeline(server: "Server", backup: RunningBackup) -> None:

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from walpy.errors import BackupError
-from walpy.wal.segment import format_lsn, segment_before_lsn, segment_name, segment_of_lsn
+from walpy.postgres.lsn import format_lsn
+from walpy.wal.segment import segment_before_lsn, segment_name, segment_of_lsn
 
 if TYPE_CHECKING:
     from walpy.archive import Archive

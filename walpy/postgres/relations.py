@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walpy.errors import PostgresError
+from walpy.postgres.database import Database, Table
 from walpy.postgres.server import Server, connect
 
 if TYPE_CHECKING:
@@ -27,23 +28,6 @@ PARTITIONED_TABLE = "p"
 
 
 @dataclass(frozen=True, slots=True)
-class Relation:
-    """A relation: its oid, its file number (0 for a partitioned table) and all its descendants by `schema.name`."""
-
-    oid: int
-    relfilenode: int
-    subtables: Mapping[str, "Relation"] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseRelations:
-    """A database: its oid, and its relations by `schema.name` (those with files, and partitioned tables)."""
-
-    oid: int
-    relations: Mapping[str, Relation]
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One relation of pg_class; path is set where relfilenode is 0, parent is an oid."""
 
@@ -55,12 +39,12 @@ class Row:
     parent: int | None
 
 
-def collect_relations(config: "Config", server: Server) -> dict[str, DatabaseRelations]:
+def collect_relations(config: "Config", server: Server) -> dict[str, Database]:
     """Relations of every database that accepts connections, by database name.
 
     A database that cannot be read is left out with a warning: names are a convenience, the backup is not at stake.
     """
-    databases: dict[str, DatabaseRelations] = {}
+    databases: dict[str, Database] = {}
     for oid, name in server.query("listing the databases", DATABASES):
         try:
             with connect(config, str(name)) as database:
@@ -70,23 +54,23 @@ def collect_relations(config: "Config", server: Server) -> dict[str, DatabaseRel
                 "cannot list the relations of database %r, which only a partial restore needs: %s", name, error
             )
             continue
-        databases[str(name)] = DatabaseRelations(int(str(oid)), relation_tree(rows))
+        databases[str(name)] = Database(int(str(oid)), relation_tree(rows))
     return databases
 
 
-def relation_tree(rows: list[Row]) -> dict[str, Relation]:
+def relation_tree(rows: list[Row]) -> dict[str, Table]:
     """Relations without a parent, with all their direct and indirect children as subtables: a pure function.
 
     Unlike WAL-G, children in another schema and those of partitioned indexes are kept.
     """
     kept = {row.oid: row for row in rows if _has_file(row) or row.kind == PARTITIONED_TABLE}
-    children: dict[int, dict[str, Relation]] = {}
+    children: dict[int, dict[str, Table]] = {}
     for row in kept.values():
         ancestor = _ancestor(row, kept)
         if ancestor is not row:
-            children.setdefault(ancestor.oid, {})[row.name] = Relation(row.oid, _file_number(row))
+            children.setdefault(ancestor.oid, {})[row.name] = Table(row.oid, _file_number(row))
     return {
-        row.name: Relation(row.oid, _file_number(row), children.get(row.oid, {}))
+        row.name: Table(row.oid, _file_number(row), children.get(row.oid, {}))
         for row in kept.values()
         if _ancestor(row, kept) is row
     }

@@ -17,6 +17,7 @@ from psycopg import errors, pq
 from psycopg.conninfo import make_conninfo
 
 from walpy.errors import PostgresError
+from walpy.postgres.lsn import parse_lsn
 
 if TYPE_CHECKING:
     from psycopg.abc import ConnParam
@@ -61,8 +62,8 @@ SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE (pg_walfile_name_offset(lsn)).
        lsn::text, pg_is_in_recovery()
 FROM pg_start_backup(%s, true, false) lsn
 """
-STOP = "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop()"
-STOP_14 = "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false)"
+STOP = "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(%s)"
+STOP_14 = "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, %s)"
 STATEMENT_TIMEOUT = "SELECT set_config('statement_timeout', %s, false)"
 
 GRANTS = (
@@ -182,14 +183,15 @@ class Server:
         name_file, lsn, in_recovery = self._row("starting the backup", sql, [label])
         return StartedBackup(str(name_file), parse_lsn(str(lsn)), bool(in_recovery))
 
-    def stop_backup(self, timeout_seconds: float = 0) -> StoppedBackup:
-        """Stop the backup; waits until the server has archived the WAL that the backup needs.
+    def stop_backup(self, timeout_seconds: float = 0, *, wait_for_archive: bool = True) -> StoppedBackup:
+        """Stop the backup; the server waits until it has archived the WAL that the backup needs, unless told not to.
 
-        timeout_seconds: how long the server may take; 0 is for ever. Raises PostgresError.
+        timeout_seconds: how long the server may wait; 0 is for ever. Raises PostgresError.
         """
-        self.query("setting a time-out", STATEMENT_TIMEOUT, [str(max(0, round(timeout_seconds * 1000)))])
+        if wait_for_archive:
+            self.query("setting a time-out", STATEMENT_TIMEOUT, [str(max(0, round(timeout_seconds * 1000)))])
         sql: LiteralString = STOP if self.version_num >= RENAMED_VERSION else STOP_14
-        lsn, label_file, tablespace_map = self._row("stopping the backup", sql)
+        lsn, label_file, tablespace_map = self._row("stopping the backup", sql, [wait_for_archive])
         return StoppedBackup(str(label_file), str(tablespace_map or ""), parse_lsn(str(lsn)))
 
     def ping(self) -> None:
@@ -259,12 +261,6 @@ def _local_socket(port: str) -> "dict[str, ConnParam]":
         if os.path.exists(f"{directory}/.s.PGSQL.{port}"):
             return {"host": directory}
     return {}
-
-
-def parse_lsn(text: str) -> int:
-    """Position in the WAL from its text: `0/1600028`."""
-    high, _, low = text.partition("/")
-    return int(high, 16) << 32 | int(low, 16)
 
 
 def _asked_for(parameters: "dict[str, ConnParam]") -> str:

@@ -14,7 +14,6 @@ from walpy.errors import InvalidWal
 if TYPE_CHECKING:
     from walpy.config import Config
 
-Lsn = NewType("Lsn", int)
 Timeline = NewType("Timeline", int)
 
 MIB = 1 << 20
@@ -26,7 +25,6 @@ _HEX = "[0-9A-Fa-f]"
 _SEGMENT = re.compile(f"({_HEX}{{8}})({_HEX}{{8}})({_HEX}{{8}})")
 _BACKUP = re.compile(rf"{_HEX}{{24}}\.{_HEX}{{8}}\.backup")
 _HISTORY = re.compile(rf"({_HEX}{{8}})\.history")
-_LSN = re.compile(f"({_HEX}{{1,8}})/({_HEX}{{1,8}})")
 _PARTIAL = ".partial"
 
 
@@ -97,19 +95,6 @@ def segment_name(timeline: int, number: int, segment_size: int) -> str:
 def following_segment(name: str, segment_size: int, count: int = 1) -> str:
     """Name of the segment count places after name, on the same timeline."""
     return segment_name(segment_timeline(name), segment_number(name, segment_size) + count, segment_size)
-
-
-def parse_lsn(text: str) -> Lsn:
-    """Position of `16/B374D848`. Raises InvalidWal when text has another shape."""
-    match = _LSN.fullmatch(text)
-    if match is None:
-        raise InvalidWal(f"not a WAL position: {text!r}")
-    return Lsn(int(match[1], 16) << 32 | int(match[2], 16))
-
-
-def format_lsn(lsn: int) -> str:
-    """Text of a position as PostgreSQL prints it: two hex numbers without padding."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
 
 
 def segment_of_lsn(lsn: int, segment_size: int) -> int:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.golden import GOLDEN
-from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry, FilesMetadata, Table
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
 from walpy.backup.gojson import Fields, same_value
-from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace, lsn_text
+from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME, Timestamp
 from walpy.errors import BackupError, DataCorrupt
+from walpy.postgres.database import Database, Table
+from walpy.postgres.lsn import format_lsn
 
 STORED = sorted((GOLDEN / "archives").rglob("*.json"))
 SENTINELS = [path for path in STORED if path.name.endswith("_backup_stop_sentinel.json")]
@@ -209,8 +211,8 @@ def test_a_damaged_sentinel_is_refused_by_name(data: bytes) -> None:
 def test_positions_are_unsigned() -> None:
     largest = 2**64 - 1
     assert Sentinel.from_json(Sentinel(lsn=largest, finish_lsn=0).to_json()).lsn == largest
-    assert lsn_text(largest) == "FFFFFFFF/FFFFFFFF"
-    assert lsn_text(0x1_0160_0028) == "1/1600028"
+    assert format_lsn(largest) == "FFFFFFFF/FFFFFFFF"
+    assert format_lsn(0x1_0160_0028) == "1/1600028"
 
 
 def test_files_metadata_is_written_as_the_format_page_shows() -> None:

@@ -14,11 +14,12 @@ from walpy.backup.documents import (
     now_rounded_up,
     sentinel,
 )
-from walpy.backup.files_metadata import CorruptBlocks, Database, FileEntry
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.partition import PartitionResult
 from walpy.backup.plan import Partition
 from walpy.backup.timestamp import Timestamp
+from walpy.postgres.database import Database
 from walpy.postgres.datadir import Entry
 
 FINISHED = FinishedBackup(

@@ -15,13 +15,12 @@ from walpy.backup.start_stop import (
     check_timeline,
     list_files,
     start_backup,
-    stop_backup,
     warn_of_settings,
 )
 from walpy.config import Config
 from walpy.errors import BackupError, ConfigError
 from walpy.postgres.control import parse_control
-from walpy.postgres.server import Server, ServerFacts, StartedBackup, StoppedBackup
+from walpy.postgres.server import Server, ServerFacts, StartedBackup
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "backup"
 CONTROL = lz4.frame.decompress((GOLDEN / "pg_control.tar.lz4").read_bytes())[512 : 512 + 8192]
@@ -58,11 +57,9 @@ def facts(data_directory: Path) -> ServerFacts:
 class FakeServer:
     """Answers what it was given."""
 
-    def __init__(self, facts: ServerFacts, started: StartedBackup | None = None, version_num: int = 150018) -> None:
+    def __init__(self, facts: ServerFacts, started: StartedBackup | None = None) -> None:
         self._facts = facts
         self._started = started
-        self.version_num = version_num
-        self.statements: list[str] = []
 
     def facts(self) -> ServerFacts:
         return self._facts
@@ -71,16 +68,9 @@ class FakeServer:
         assert self._started is not None
         return self._started
 
-    def stop_backup(self, timeout: float) -> StoppedBackup:
-        return StoppedBackup(f"waited {timeout}", "", 1)
 
-    def query(self, what: str, sql: str) -> list[tuple[object, ...]]:
-        self.statements.append(sql)
-        return [("0/1600100", "label", "map")]
-
-
-def server(facts: ServerFacts, started: StartedBackup | None = None, version_num: int = 150018) -> Server:
-    return cast("Server", FakeServer(facts, started, version_num))
+def server(facts: ServerFacts, started: StartedBackup | None = None) -> Server:
+    return cast("Server", FakeServer(facts, started))
 
 
 def test_the_servers_own_directory_passes(data_directory: Path, facts: ServerFacts) -> None:
@@ -132,14 +122,6 @@ def test_a_promoted_standby(facts: ServerFacts) -> None:
     for changed in (replace(facts, in_recovery=True, timeline=4), facts):
         with pytest.raises(BackupError, match="was promoted while"):
             check_timeline(server(changed), backup)
-
-
-def test_stop_with_and_without_the_servers_wait(facts: ServerFacts) -> None:
-    assert stop_backup(server(facts), wait_for_archive=True, timeout=5).label_file == "waited 5"
-    for version, function in ((150000, "pg_backup_stop(false)"), (140000, "pg_stop_backup(false, false)")):
-        fake = FakeServer(facts, version_num=version)
-        assert stop_backup(cast("Server", fake), wait_for_archive=False) == StoppedBackup("label", "map", 0x1600100)
-        assert function in fake.statements[0]
 
 
 @pytest.mark.parametrize(

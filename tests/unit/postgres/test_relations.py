@@ -1,6 +1,7 @@
 """Relations as a tree."""
 
-from walpy.postgres.relations import Relation, Row, relation_tree
+from walpy.postgres.database import Table
+from walpy.postgres.relations import Row, relation_tree
 
 
 def row(
@@ -11,14 +12,14 @@ def row(
 
 def test_plain_relations() -> None:
     assert relation_tree([row(10, "public.t"), row(11, "public.i", kind="i", file=99)]) == {
-        "public.t": Relation(10, 10),
-        "public.i": Relation(11, 99),
+        "public.t": Table(10, 10),
+        "public.i": Table(11, 99),
     }
 
 
 def test_mapped_catalogs_have_the_number_of_their_file() -> None:
     assert relation_tree([row(1259, "pg_catalog.pg_class", file=0, path="base/5/1259")])["pg_catalog.pg_class"] == (
-        Relation(1259, 1259)
+        Table(1259, 1259)
     )
 
 
@@ -32,11 +33,9 @@ def test_all_descendants_belong_to_the_topmost_ancestor() -> None:
         row(2, "public.low", kind="p", file=0, parent=1),
         row(1, "public.top", kind="p", file=0),
     ]
-    assert relation_tree(rows) == {
-        "public.top": Relation(1, 0, {"other.lowest": Relation(3, 3), "public.low": Relation(2, 0)})
-    }
+    assert relation_tree(rows) == {"public.top": Table(1, 0, {"other.lowest": Table(3, 3), "public.low": Table(2, 0)})}
 
 
 def test_children_of_partitioned_indexes_stand_alone() -> None:
     rows = [row(5, "public.top_idx", kind="I", file=0), row(6, "public.low_idx", kind="i", parent=5)]
-    assert relation_tree(rows) == {"public.low_idx": Relation(6, 6)}
+    assert relation_tree(rows) == {"public.low_idx": Table(6, 6)}

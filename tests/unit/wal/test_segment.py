@@ -4,14 +4,13 @@ import pytest
 
 from walpy.config import Config
 from walpy.errors import ConfigError, InvalidWal
+from walpy.postgres.lsn import format_lsn, parse_lsn
 from walpy.wal.segment import (
     MIB,
     WalKind,
     configured_segment_size,
     following_segment,
-    format_lsn,
     is_segment_size,
-    parse_lsn,
     segment_before_lsn,
     segment_name,
     segment_number,
