@@ -97,7 +97,11 @@ def _shortest_decimal(value: float) -> str:
     mantissa, _, exponent = repr(value).partition("e")
     if not exponent:
         return mantissa
-    return f"{value:.{len(mantissa.partition('.')[2]) - int(exponent)}f}"
+    # An exponent that is not a whole number's is negative. The digits are repr's own: a format with as many decimals
+    # would round the float's exact value again, half to even, and can end in another digit.
+    sign = "-" if mantissa.startswith("-") else ""
+    digits = mantissa.removeprefix("-").replace(".", "")
+    return f"{sign}0.{'0' * (-int(exponent) - 1)}{digits}"
 
 
 def _extension(path: str) -> str:

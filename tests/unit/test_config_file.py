@@ -32,7 +32,16 @@ def test_json_values_become_texts(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("value", "text"), [(1e22, "1" + "0" * 22), (-1.5e-9, "-0.0000000015"), (123.456, "123.456")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e22, "1" + "0" * 22),
+        (-1.5e-9, "-0.0000000015"),
+        (1e-7, "0.0000001"),
+        (123.456, "123.456"),
+        (5.960464477539063e-08, "0.00000005960464477539063"),  # exactly half way between two last digits
+    ],
+)
 def test_floats_have_the_shortest_decimals(value: float, text: str) -> None:
     assert as_text(value) == text
 
