@@ -10,6 +10,7 @@ WALPY_FOLDER = "walpy_005"  # what walpy adds; WAL-G neither lists nor deletes i
 SENTINEL_SUFFIX = "_backup_stop_sentinel.json"
 TAR_PARTITIONS = "tar_partitions"
 BACKUP_PREFIX = "base_"
+DATE_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # a constant in WAL-G's JSON; describes no field
 IDENTITY = f"{WALPY_FOLDER}/identity.json"
 
 

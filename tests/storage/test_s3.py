@@ -19,23 +19,6 @@ from walpy.storage.s3_parts import LARGEST_OBJECT, MOST_PARTS, part_size
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: S3Server) -> S3Server:
-    running_server.calm()
-    return running_server
-
-
-@pytest.fixture
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
-
-
 @pytest.fixture
 def storage(server: S3Server, bucket: str) -> Iterator[S3Storage]:
     with open_s3(server.url, bucket) as storage:

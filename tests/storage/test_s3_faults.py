@@ -58,23 +58,6 @@ CALLS: dict[str, Callable[[Storage], object]] = {
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 
 
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: S3Server) -> S3Server:
-    running_server.calm()
-    return running_server
-
-
-@pytest.fixture
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
-
-
 def bare(status: int, code: str = "") -> Answer:
     """An answer with an error code, or with nothing but a status."""
     body = f"<Error><Code>{code}</Code><Message>as told</Message></Error>".encode() if code else b""

@@ -27,23 +27,6 @@ ROLE = "arn:aws:iam::123456789012:role/archiver"
 SSE_C = "0123456789abcdef0123456789abcde+"
 
 
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: S3Server) -> S3Server:
-    running_server.calm()
-    return running_server
-
-
-@pytest.fixture
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
-
-
 @pytest.fixture(autouse=True)
 def _no_credentials_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the SDK's default chain from whatever this machine has."""

@@ -18,7 +18,8 @@ from typing import Final
 from walpy.archive import Archive
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
 from walpy.backup.rate_limits import open_limited_archive
-from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
+from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
+from walpy.backup.tar_reader import TarMember, TarReader
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt
 from walpy.postgres.control import CONTROL_FILE

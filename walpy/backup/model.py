@@ -13,9 +13,9 @@ from typing import Final
 from walpy.backup.gojson import Fields, free_value, parse_object, text_v1
 from walpy.backup.timestamp import ZERO_TIME, Timestamp
 from walpy.errors import DataCorrupt
+from walpy.layout import DATE_FORMAT
 
 SENTINEL_VERSION: Final = 2
-DATE_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # a constant in WAL-G; describes no field
 _FILES_NAMES: Final = ("Files", "TarFileSets", "DatabasesByNames")  # old WAL-G versions put them into the sentinel
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 BLOCK = 512  # bytes; headers take whole blocks, data is padded to them
 END = bytes(2 * BLOCK)  # closes an archive; WAL-G does not pad to a record of 20 blocks
 
-REGULAR, SYMLINK, CHARACTER, DEVICE, DIRECTORY, FIFO = b"0", b"2", b"3", b"4", b"5", b"6"
+REGULAR, HARD_LINK, SYMLINK = b"0", b"1", b"2"
+CHARACTER, DEVICE, DIRECTORY, FIFO = b"3", b"4", b"5", b"6"
 PAX = b"x"
 
 NAME_SIZE = 100

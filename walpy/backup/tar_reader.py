@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from walpy.backup.tar import BLOCK, DIRECTORY, HARD_LINK, PAX, REGULAR, SYMLINK
 from walpy.errors import DataCorrupt
 from walpy.storage.base import Chunk
 
-BLOCK: Final = 512
-REGULAR, HARD_LINK, SYMLINK, DIRECTORY = b"0", b"1", b"2", b"5"
 _OLD_REGULAR, _CONTIGUOUS = b"\0", b"7"
-_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
+_PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"g", b"L", b"K"
 _LARGEST_HEADER: Final = 1 << 20  # bytes of a PAX or long-name body; a longer one is damage, not a name
 _ZEROS: Final = bytes(BLOCK)
 
@@ -83,10 +82,10 @@ class TarReader:
         while True:
             member = _parse(block)
             self._begin(member.size)
-            if member.kind not in (_PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK):
+            if member.kind not in (PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK):
                 return self._extended(member, records)
             body = self._body(member)
-            if member.kind == _PAX:
+            if member.kind == PAX:
                 records.update(_pax_records(body))
             elif member.kind == _LONG_NAME:
                 records["path"] = _text(body.rstrip(b"\0"))

@@ -17,6 +17,7 @@ from walpy.errors import StorageError
 Chunk = bytes | memoryview
 
 READ_SIZE = 1 << 20  # bytes; the largest chunk a reader yields
+PUT_TOKEN = "walpy-put"  # key of the object metadata (a random value) that tells one put's object from another's
 
 
 @dataclass(frozen=True, slots=True)

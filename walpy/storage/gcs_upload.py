@@ -23,14 +23,13 @@ import google_crc32c
 import requests
 
 from walpy.errors import DataCorrupt, ObjectExists, ObjectMissing, StorageUnavailable, WalpyError
-from walpy.storage.base import Chunk
+from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.gcs_http import SEND_SIZE, Body, Bucket
 from walpy.storage.retry import Deadline
 
 GRANULE = 256 << 10  # bytes; all requests of a session but the last carry a multiple of it
 CANCEL_TIMEOUT = 1.0  # seconds; a session that is not cancelled is invisible, and expires after a week
 CONTENT_TYPE = "application/octet-stream"
-TOKEN = "walpy-put"  # key of the metadata that tells one put's object from another's
 
 ANSWER_FIELDS = "size,generation,crc32c"
 COMMITTED_RANGE = re.compile(r"bytes=0-(\d+)")
@@ -279,7 +278,7 @@ class Upload:
     # either
 
     def _resource(self) -> dict[str, object]:
-        return {"name": self._key, "contentType": CONTENT_TYPE, "metadata": {TOKEN: self._token}}
+        return {"name": self._key, "contentType": CONTENT_TYPE, "metadata": {PUT_TOKEN: self._token}}
 
     def _create(
         self,
@@ -321,7 +320,7 @@ class Upload:
         except ObjectMissing:
             return None
         metadata = found.get("metadata")
-        return found if isinstance(metadata, dict) and metadata.get(TOKEN) == self._token else None
+        return found if isinstance(metadata, dict) and metadata.get(PUT_TOKEN) == self._token else None
 
     def _exists(self) -> ObjectExists:
         return ObjectExists(f"object {self._name!r} already exists in bucket {self._bucket.name!r}")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from walpy.errors import ObjectExists, StorageError
+from walpy.storage.base import PUT_TOKEN
 from walpy.storage.s3_errors import SDK_ERRORS, code_of, status_of
 
 if TYPE_CHECKING:
     from walpy.storage.s3_client import Bucket
 
-TOKEN = "walpy-put"  # metadata key
 # What look-alikes answer that do not know If-None-Match on writes.
 UNKNOWN_HEADER_CODES = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "BadRequest", "400", "501"})
 
@@ -125,4 +125,4 @@ class Commit:
             if status_of(error) == 404:
                 return None
             raise
-        return str(answer.get("Metadata", {}).get(TOKEN, ""))
+        return str(answer.get("Metadata", {}).get(PUT_TOKEN, ""))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 from botocore.exceptions import ClientError
 
 from walpy.errors import Interrupted, StorageError
+from walpy.storage.base import PUT_TOKEN
 from walpy.storage.s3_client import shorter
-from walpy.storage.s3_commit import TOKEN
 from walpy.storage.s3_errors import code_of
 from walpy.storage.s3_parts import Cancelled, Part, PartBody
 
@@ -109,7 +109,7 @@ class MultipartUpload:
         return self._size
 
     def _begin(self) -> str:
-        parameters = {**self._writing.object_parameters(), "Metadata": {TOKEN: self._commit.token}}
+        parameters = {**self._writing.object_parameters(), "Metadata": {PUT_TOKEN: self._commit.token}}
         answer = self._bucket.call(
             "put", self._key, lambda: self._client.create_multipart_upload(**self._target, **parameters)
         )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from walpy.storage.base import Chunk
+from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.s3_client import content_md5
-from walpy.storage.s3_commit import TOKEN, Commit, Preconditions
+from walpy.storage.s3_commit import Commit, Preconditions
 from walpy.storage.s3_multipart import MultipartUpload
 from walpy.storage.s3_parts import Part, PartBody, PartBuffers, cut
 
@@ -94,7 +94,7 @@ class Uploader:
         cancel = threading.Event()  # never set: nobody else works on this object
         parameters = self._writing.object_parameters()
         if commit.create_only:
-            parameters["Metadata"] = {TOKEN: commit.token}
+            parameters["Metadata"] = {PUT_TOKEN: commit.token}
 
         def request(precondition: dict[str, str]) -> None:
             self.send(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 KEY = "WALG_UPLOAD_WAL_METADATA"
 LEVELS = ("BULK", "INDIVIDUAL", "NOMETADATA")
-DATE_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # a constant of the format: WAL-G writes it into every entry
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class WalMetadata:
             return
         name = os.path.basename(path)
         try:
-            entry = {name: {"created_time": _rfc3339(os.stat(path).st_mtime_ns), "date_fmt": DATE_FORMAT}}
+            entry = {name: {"created_time": _rfc3339(os.stat(path).st_mtime_ns), "date_fmt": layout.DATE_FORMAT}}
             if not self._bulk:
                 self._archive.put_json(f"{layout.WAL_FOLDER}/{name}.json", entry)
                 return

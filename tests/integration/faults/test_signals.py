@@ -51,18 +51,17 @@ def check_nothing_is_left(scene: Scene, run: Run, before: Mapping[str, int]) -> 
 def test_in_a_storage_that_never_answers(number: int, stage: Stage) -> None:
     before = stage.scene.objects()
     stage.misbehave(Trouble.SILENT)
-    stage.start(COMMANDS, WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
-    for command in COMMANDS:
-        assert stage.proxies[command].troubled.wait(30)
-        check_end(command, stage.runs[command].signal(number), number)
-    stage.heal()
-    stage.check_nothing_is_left(before, COMMANDS)
+    check_that_a_hanging_command_ends(number, stage, before)
 
 
 @by_signal
 def test_in_the_middle_of_a_transfer_that_stalls(number: int, stage: Stage) -> None:
     before = stage.scene.objects()
     stage.misbehave_in_the_middle(Trouble.SILENT)
+    check_that_a_hanging_command_ends(number, stage, before)
+
+
+def check_that_a_hanging_command_ends(number: int, stage: Stage, before: dict[str, int]) -> None:
     stage.start(COMMANDS, WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
     for command in COMMANDS:
         assert stage.proxies[command].troubled.wait(30)

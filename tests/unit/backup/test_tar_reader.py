@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from tests.fixtures.stored_backup import tar
-from walpy.backup.tar_reader import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, TarMember, TarReader
+from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
+from walpy.backup.tar_reader import TarMember, TarReader
 from walpy.errors import DataCorrupt
 
 NAMES = [
