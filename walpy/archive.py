@@ -6,8 +6,7 @@ one chunk inflates to.
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.errors import ConfigError, DataCorrupt, ObjectMissing
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from walpy.storage.base import Chunk, Storage
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What a put stored: the object's name, the bytes that went in and the bytes kept."""
 
     name: str

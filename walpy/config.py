@@ -6,7 +6,7 @@ default. On the path of wal-push: decoders of file types are imported when a fil
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from walpy.config_file import find_config_file, is_readable_type, read_config_file
 from walpy.errors import ConfigError, UsageError
@@ -34,28 +34,33 @@ TURBO = ("WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT", "WALG_UPLOAD_DISK_CO
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One value and where it came from: `--flag`, `environment`, a file's path, `default` or `program`."""
 
-    value: str = field(repr=False)  # may be a secret
+    value: str
     origin: str
 
+    def __repr__(self) -> str:
+        return f"Setting(origin={self.origin!r})"  # the value may be a secret
 
-@dataclass(frozen=True)
+
 class Config:
-    """All settings of one command; picklable, so that workers can open their own Archive from it.
+    """All settings of one command; picklable, so that workers can open their own Archive from it. Nobody changes one.
 
     settings holds what somebody set; config_path is the file that was read (empty: none).
     """
 
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    config_path: str = ""
+    def __init__(self, settings: Mapping[str, Setting] | None = None, config_path: str = "") -> None:
+        self.settings: Mapping[str, Setting] = settings or {}
+        self.config_path = config_path
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, str]) -> "Config":
         """A Config with these values alone (and the defaults), for tests and programs."""
         return cls({key: Setting(value, "program") for key, value in values.items()})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and vars(self) == vars(other)
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{key}={self.shown(key)!r}' for key in sorted(self.settings))})"

@@ -200,12 +200,18 @@ def classes() -> dict[str, type]:
 
 
 def travelling() -> list[type]:
-    """The dataclasses that cross between processes, by the last word of their name."""
+    """The records that cross between processes, by the last word of their name."""
     return [
         kind
         for name, kind in sorted(classes().items())
-        if dataclasses.is_dataclass(kind) and name.endswith(TRAVELLING) and not name.startswith("_")
+        if (dataclasses.is_dataclass(kind) or is_named_tuple(kind))
+        and name.endswith(TRAVELLING)
+        and not name.startswith("_")
     ]
+
+
+def is_named_tuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
 
 
 def sample(hint: Any) -> Any:
@@ -223,6 +229,9 @@ def sample(hint: Any) -> Any:
         return sample(arguments[0])
     if origin is tuple:
         return tuple(sample(argument) for argument in arguments if argument is not ...)
+    if is_named_tuple(hint):
+        hints = get_type_hints(hint, localns={**vars(collections.abc), **classes()})
+        return hint(*(sample(hints[name]) for name in hint._fields))
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint, localns={**vars(collections.abc), **classes()})  # some are imported for types only
         return hint(**{field.name: sample(hints[field.name]) for field in dataclasses.fields(hint) if field.init})  # type: ignore[operator]
@@ -234,8 +243,8 @@ def sample(hint: Any) -> Any:
 
 def test_what_travels_between_processes_is_frozen_and_pickles() -> None:
     kinds = travelling()
-    assert {"Config", "PartJob", "PartitionJob"} <= {kind.__name__ for kind in kinds}
+    assert {"PartJob", "PartitionJob"} <= {kind.__name__ for kind in kinds}
     for kind in kinds:
-        assert kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]
-        value = Config.from_mapping({"PGUSER": "me"}) if kind is Config else sample(kind)
+        assert is_named_tuple(kind) or kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]
+        value = sample(kind)
         assert pickle.loads(pickle.dumps(value)) == value, kind

@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +53,7 @@ def test_files_of_every_type_say_the_same(tmp_path: Path, document: dict[str, st
     quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in document.items()}
     texts = {
         "c.json": json.dumps(document),
-        "c.yaml": yaml.safe_dump(document, allow_unicode=True, width=10**6),
+        "c.yaml": "".join(f'"{key}": {value}\n' for key, value in quoted.items()),
         "c.toml": "".join(f"{key} = {value}\n" for key, value in quoted.items()),
     }
     for name, text in texts.items():

@@ -4,7 +4,6 @@ A backup exists when its sentinel does; a listing costs one request, metadata is
 parallel. Memory: one row a backup.
 """
 
-import json
 import logging
 import re
 import time
@@ -16,7 +15,7 @@ from typing import Final, TypeVar
 from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.files_metadata import FilesMetadata
-from walpy.backup.gojson import Fields, same_value
+from walpy.backup.gojson import Fields, parse, same_value
 from walpy.backup.model import BackupMetadata, Sentinel
 from walpy.backup.timestamp import Timestamp
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, UsageError
@@ -107,7 +106,7 @@ def find_backup(archive: Archive, selector: BackupSelector) -> str:
 
 def _find_by_user_data(archive: Archive, text: str) -> str:
     try:
-        wanted = json.loads(text)
+        wanted = parse(text)
     except ValueError as error:
         raise UsageError(f"user data is not JSON: {error}", "Text needs quotes of its own: '\"nightly\"'.") from None
     names = [backup.name for backup in list_backups(archive)]

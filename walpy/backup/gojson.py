@@ -106,10 +106,19 @@ def _as_float(value: float) -> float:
         return float("inf")
 
 
+def parse(data: bytes | str) -> object:
+    """A JSON value; `-0` is the float that Go makes of it, so that it is written again as it was. Raises ValueError."""
+    return json.loads(data, parse_int=_integer)
+
+
+def _integer(text: str) -> int | float:
+    return -0.0 if text == "-0" else int(text)
+
+
 def parse_object(data: bytes | str, what: str) -> "Fields":
     """Parse one JSON object. Raises DataCorrupt, naming what, for anything else."""
     try:
-        document = json.loads(data)
+        document = parse(data)
     except (ValueError, RecursionError) as error:
         raise DataCorrupt(f"{what} is not JSON: {error}") from error
     return Fields(document, what)

@@ -1,12 +1,11 @@
 """What backup-push was asked for: options and settings, all checked before anything else happens."""
 
-import json
 import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.gojson import free_value
+from walpy.backup.gojson import free_value, parse
 from walpy.backup.wait import wait_timeout
 from walpy.errors import BackupError, ConfigError, UsageError
 
@@ -72,7 +71,7 @@ def parse_user_data(text: str) -> object:
     if not text:
         return None
     try:
-        value = json.loads(text)
+        value = parse(text)
     except (ValueError, RecursionError) as error:
         raise BackupError(f"Failed to unmarshal the provided UserData: {text!r}: {error}") from None
     free_value(value)  # raises for what has no place in JSON: NaN, numbers beyond a float64

@@ -5,7 +5,7 @@ Source: PostgreSQL, src/include/catalog/pg_control.h. The file is in the byte or
 
 import struct
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from walpy.errors import DataCorrupt
 from walpy.postgres.crc32c import crc32c
@@ -36,8 +36,7 @@ _READ_ATTEMPTS = 10
 _READ_PAUSE_SECONDS = 0.01  # PostgreSQL's own tools wait as long for the server to finish writing
 
 
-@dataclass(frozen=True, slots=True)
-class ControlFile:
+class ControlFile(NamedTuple):
     """The members of pg_control that archives need.
 
     Positions in the WAL and the system identifier are unsigned; sizes are bytes. checkpoint_lsn, redo_lsn and timeline

@@ -7,9 +7,8 @@ retried when an error comes out.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from walpy.errors import StorageError
 
@@ -20,8 +19,7 @@ READ_SIZE = 1 << 20  # bytes; the largest chunk a reader yields
 PUT_TOKEN = "walpy-put"  # key of the object metadata (a random value) that tells one put's object from another's
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """One object of a listing: its full name (relative to the storage's prefix), size and time of change."""
 
     name: str
@@ -29,8 +27,7 @@ class StoredObject:
     modified_ns: int  # UTC, nanoseconds since the epoch
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """Direct children of a folder, both in name order; folder names are full and end without a slash."""
 
     objects: tuple[StoredObject, ...]

@@ -11,8 +11,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from walpy.errors import StorageError
 
@@ -62,8 +61,7 @@ class Deadline:
         self._started = self._clock()
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How long to try, in seconds; a deadline of 0 means one attempt.
 
     connect_timeout and read_timeout are for the backends to hand to their clients: no attempt waits longer than that

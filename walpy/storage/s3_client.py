@@ -9,7 +9,6 @@ import hashlib
 import logging
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -298,4 +297,4 @@ def content_md5(body: "bytes | bytearray | memoryview") -> str:
 
 def shorter(policy: "RetryPolicy", deadline_seconds: float) -> "RetryPolicy":
     """A policy that gives up earlier, for clean-up after another failure."""
-    return replace(policy, deadline=min(policy.deadline, deadline_seconds))
+    return policy._replace(deadline=min(policy.deadline, deadline_seconds))

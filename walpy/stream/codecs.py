@@ -6,9 +6,8 @@ and lzma have none.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from walpy.errors import ConfigError, DataCorrupt
 from walpy.stream.library import Decoder, decode
@@ -38,8 +37,7 @@ class CodecModule(Protocol):
     def pieces(self, level: int) -> PieceFormat: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(NamedTuple):
     """One compression format; picklable, safe for threads.
 
     name: WAL-G's name of the method. extension: of objects, without a dot; empty for `none`.
@@ -104,7 +102,7 @@ def codec(method: str, config: "Config | None" = None) -> Codec:
             f"{ZSTD_LEVEL_KEY} (from {config.origin(ZSTD_LEVEL_KEY)}) is set, and the compression method is {method}",
             f"Unset {ZSTD_LEVEL_KEY}, or set WALG_COMPRESSION_METHOD to zstd.",
         )
-    return replace(found, level=_zstd_level(config))
+    return found._replace(level=_zstd_level(config))
 
 
 def codec_for_extension(extension: str) -> Codec:

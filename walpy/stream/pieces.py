@@ -1,8 +1,7 @@
 """PieceFormat: one compressed object made of pieces that several threads compress."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from walpy.storage.base import Chunk
 
@@ -32,8 +31,7 @@ class EmptyTail:
         return b""
 
 
-@dataclass(frozen=True, slots=True)
-class PieceFormat:
+class PieceFormat(NamedTuple):
     """How to write one object as head + encode(piece 1) + encode(piece 2) + ... + tail.
 
     piece_size: bytes of plain data in a piece; the last may be shorter, none may be longer or empty. There is one.

@@ -9,9 +9,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from walpy import interrupts
 from walpy.errors import InvalidWal, WalpyError
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """What changes when a file does: the kernel sets changed_ns (ctime) on every write, and nobody can set it back."""
 
     size: int

@@ -2,8 +2,7 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.errors import WalpyError
 from walpy.postgres.control import CONTROL_FILE, read_control
@@ -16,8 +15,7 @@ WAL_DIRECTORIES = ("pg_wal", "pg_xlog")  # pg_xlog up to PostgreSQL 9.6
 STATE_FOLDER = "walg_data"  # below the WAL directory; WAL-G's name
 
 
-@dataclass(frozen=True, slots=True)
-class WalDirectory:
+class WalDirectory(NamedTuple):
     """The WAL directory of a data directory; absolute paths."""
 
     path: str

@@ -16,8 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from walpy.errors import DataCorrupt, ObjectMissing, WalpyError
 from walpy.wal.files import IncomingFile, is_being_written
@@ -38,8 +37,7 @@ LONGEST_SECONDS = 600.0  # no prefetcher lives longer
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PrefetchFolder:
+class PrefetchFolder(NamedTuple):
     """The prefetched files of one destination; directory: the WAL directory it lies in, if it does."""
 
     path: str

@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import asdict
 
 from walpy.wal.files import Fingerprint
 
@@ -88,7 +87,7 @@ class Markers:
             logger.warning("cannot remove the marker of %s: %s", name, error)
 
     def _document(self, fingerprint: Fingerprint) -> dict[str, object]:
-        return {"walpy": MARKER_VERSION, "archive": self._archive_url, **asdict(fingerprint)}
+        return {"walpy": MARKER_VERSION, "archive": self._archive_url, **fingerprint._asdict()}
 
 
 def replace_file(path: str, data: bytes) -> None:

@@ -5,7 +5,7 @@ each major version.
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from walpy.errors import InvalidWal
 from walpy.wal.segment import (
@@ -31,8 +31,7 @@ NEWEST_CREDIBLE_MAGIC = 0xDFFF
 _HEADER = struct.Struct("=HHIQI4xQII")  # in the byte order of the machine, as PostgreSQL writes it
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentHeader:
+class SegmentHeader(NamedTuple):
     """The first page header of a segment; sizes in bytes."""
 
     magic: int
@@ -45,8 +44,7 @@ class SegmentHeader:
     page_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(NamedTuple):
     """What pg_control says about the cluster that a segment must belong to."""
 
     system_identifier: int

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.golden import GOLDEN
 from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
-from walpy.backup.gojson import Fields, same_value
+from walpy.backup.gojson import Fields, parse, same_value
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME, Timestamp
 from walpy.errors import BackupError, DataCorrupt
@@ -249,3 +249,10 @@ def test_empty_files_metadata_is_an_empty_object() -> None:
 def test_a_name_that_is_not_unicode_cannot_be_recorded() -> None:
     with pytest.raises(BackupError, match="not valid UTF-8"):
         FilesMetadata({"/\udcff": FileEntry(ZERO_TIME)}).to_json()
+
+
+@pytest.mark.parametrize("text", ["-0", "0", "[-0,1,-1]"])
+def test_a_negative_zero_in_user_data_stays_one(text: str) -> None:
+    stored = Sentinel(user_data=parse(text)).to_json()
+    assert f'"UserData":{text}'.encode() in stored
+    assert Sentinel.from_json(stored).to_json() == stored
