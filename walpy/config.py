@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from walpy.config_file import find_config_file, is_readable_type, read_config_file
+from walpy.config_file import find_config_file, home_directory, is_readable_type, read_config_file
 from walpy.errors import ConfigError, UsageError
 from walpy.settings import (
     ALIASES,
@@ -156,8 +156,10 @@ class Config:
         kind = next((kind for kind in STORAGE_ORDER if self._prefix_of(kind)), "")
         if kind:
             return kind
+        searched = self.config_path or f"no configuration file (searched: {home_directory() or '?'}/.walg.json, ...)"
         raise ConfigError(
-            "Failed to find any configured storage", "Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX."
+            "Failed to find any configured storage",
+            f"Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX; read: flags, environment, {searched}.",
         )
 
     def prefix(self) -> str:

@@ -19,14 +19,19 @@ def find_config_file() -> str:
 
     Home is the passwd entry of the effective user, whatever $HOME says; as WAL-G does.
     """
+    home = home_directory()
+    candidates = (os.path.join(home, f".walg.{extension}") for extension in SEARCHED) if home else ()
+    return next((path for path in candidates if os.path.isfile(path)), "")
+
+
+def home_directory() -> str:
+    """Where the configuration file is searched; empty for a container's user without a passwd entry."""
     import pwd  # only on this path: the search is skipped when a file is given
 
     try:
-        home = pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:  # a container's user without passwd entry
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
         return ""
-    candidates = (os.path.join(home, f".walg.{extension}") for extension in SEARCHED)
-    return next((path for path in candidates if os.path.isfile(path)), "")
 
 
 def is_readable_type(path: str) -> bool:

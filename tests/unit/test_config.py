@@ -1,6 +1,8 @@
 """Config: precedence, aliases, strict values, secrets, and what children get."""
 
+import os
 import pickle
+import pwd
 from pathlib import Path
 
 import pytest
@@ -134,8 +136,12 @@ def test_primary_storage_is_the_first_in_walgs_order() -> None:
     both = Config.from_mapping({"WALG_FILE_PREFIX": "/x", "WALE_S3_PREFIX": "s3://b/p"})
     assert (both.storage_kind(), both.prefix()) == ("S3", "s3://b/p")
     assert Config.from_mapping({"WALG_FILE_PREFIX": "/x"}).storage_kind() == "FILE"
-    with pytest.raises(ConfigError, match=r"^Failed to find any configured storage$"):
+    with pytest.raises(ConfigError, match=r"^Failed to find any configured storage$") as caught:
         Config().prefix()
+    assert f"{pwd.getpwuid(os.geteuid()).pw_dir}/.walg.json" in caught.value.hint
+    with pytest.raises(ConfigError) as caught:
+        Config(config_path="/etc/walpy.json").prefix()
+    assert "/etc/walpy.json" in caught.value.hint
 
 
 def test_secrets_are_never_shown() -> None:

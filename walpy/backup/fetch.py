@@ -40,7 +40,7 @@ from walpy.backup.fetch_summary import FetchSummary, wal_segments
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
-from walpy.backup.next_steps import next_steps, version_of_directory
+from walpy.backup.next_steps import given_arguments, next_steps, version_of_directory
 from walpy.backup.rate_limits import NETWORK_LIMIT, open_limited_archive, shared_limit
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination, may_compress
@@ -111,7 +111,7 @@ def backup_fetch(
             with _unstartable_after_failure(restore.destination):
                 restored = _restore(archive, restore, progress)
     logger.info("Backup extraction complete.")
-    summary = _summary(restore, restored, time.monotonic() - started)
+    summary = _summary(config, restore, restored, time.monotonic() - started)
     summary.log()
     return summary
 
@@ -336,7 +336,7 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
 # ---- afterwards
 
 
-def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
+def _summary(config: Config, restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
     version = restore.sentinel.pg_version or version_of_directory(restore.destination)
     return FetchSummary(
         backup=restore.backup,
@@ -347,5 +347,5 @@ def _summary(restore: _Restore, restored: Restored, seconds: float) -> FetchSumm
         seconds=seconds,
         pg_version=version,
         wal_segments=wal_segments(restore.backup, restore.sentinel, restore.destination),
-        next_steps=() if restore.is_masked else next_steps(restore.destination, version),
+        next_steps=() if restore.is_masked else next_steps(restore.destination, version, given_arguments(config)),
     )

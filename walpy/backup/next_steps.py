@@ -2,24 +2,49 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 
-RESTORE_COMMAND = "restore_command = 'walpy wal-fetch %f %p'"
+from walpy.config import Config
+from walpy.config_file import find_config_file
+
 _RECOVERY_SIGNAL = 12_00_00  # the version from which recovery settings live in postgresql.conf
 
 
-def next_steps(destination: str, pg_version: int) -> tuple[str, ...]:
-    """Shell commands for this server. pg_version: as server_version_num; 0 unknown, taken for a current one."""
+def next_steps(destination: str, pg_version: int, arguments: Sequence[str] = ()) -> tuple[str, ...]:
+    """Shell commands for this server.
+
+    pg_version: as server_version_num; 0 unknown, taken for a current one. arguments: what restore_command must give
+    walpy beside its own, see given_arguments().
+    """
+    restore_command = _restore_command(arguments)
     place = shlex.quote(destination)
     steps = []
     if os.geteuid() == 0:
         steps.append(f"chown -R postgres: {place}   # and the tablespaces: PostgreSQL does not run as root")
     if pg_version == 0 or pg_version >= _RECOVERY_SIGNAL:
-        steps.append(f'echo "{RESTORE_COMMAND}" >> {place}/postgresql.auto.conf')
+        steps.append(f"echo {restore_command} >> {place}/postgresql.auto.conf")
         steps.append(f"touch {place}/recovery.signal")
     else:
-        steps.append(f'echo "{RESTORE_COMMAND}" >> {place}/recovery.conf')
+        steps.append(f"echo {restore_command} >> {place}/recovery.conf")
     steps.append(f"pg_ctl -D {place} start")
     return tuple(steps)
+
+
+def given_arguments(config: Config) -> list[str]:
+    """The flags of this command line that select the archive; none for a file that walpy finds by itself."""
+    arguments = config.child_arguments()
+    if not config.config_path:
+        return arguments
+    own = [] if config.config_path == find_config_file() else [f"--config={os.path.abspath(config.config_path)}"]
+    return own + arguments[1:]
+
+
+def _restore_command(arguments: Sequence[str]) -> str:
+    """The line of the configuration file, as a word of the shell."""
+    flags = [shlex.quote(argument).replace("%", "%%") for argument in arguments]
+    value = " ".join(["walpy", *flags, "wal-fetch %f %p"]).replace("\\", "\\\\").replace("'", "''")
+    line = f"restore_command = '{value}'"
+    return shlex.quote(line) if set(line) & set('"$`\\!') else f'"{line}"'
 
 
 def version_of_directory(destination: str) -> int:
