@@ -24,6 +24,7 @@ from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt
 from walpy.postgres.control import CONTROL_FILE
 from walpy.storage.limit import SharedMoment
+from walpy.stream.allocator import keep_freed_memory
 
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
@@ -89,6 +90,7 @@ _workers: list[_Worker] = []  # one at most: this process's
 
 def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None = None) -> None:
     """Initializer of a worker process: opens its archive. network: the rate limit's state, shared by all."""
+    keep_freed_memory()
     work_here(open_limited_archive(config, network), plan)
 
 

@@ -30,6 +30,7 @@ from walpy.backup.rate_limits import DISK_LIMIT, open_limited_archive
 from walpy.errors import BackupError
 from walpy.postgres.page import corrupt_blocks, relation_segment
 from walpy.storage.limit import RateLimiter
+from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.pieces import PIECE_SIZE
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ _workers: list[_Worker] = []  # one at most: this process's
 
 def start_worker(config: "Config", disk: "SharedMoment | None", network: "SharedMoment | None") -> None:
     """Initializer of a worker process: opens its archive. disk, network: the rate limits' state, shared by all."""
+    keep_freed_memory()
     _workers[:] = [_Worker(open_limited_archive(config, network), RateLimiter.from_config(config, DISK_LIMIT, disk))]
 
 

@@ -101,10 +101,13 @@ def _say_what_is_different(config: "Config", options: PushOptions) -> None:
 
 
 def _concurrency(config: "Config") -> tuple[int, int]:
-    """Workers, and threads of all of them: one thread each as far as the user says how many tars are read at once."""
+    """Workers, and threads of all of them: one thread each as far as the user says how many tars are read at once.
+
+    Else two, so that no core waits while a worker's writing does, or while the last worker has the largest file.
+    """
     cores = len(os.sched_getaffinity(0))
     key = "WALG_UPLOAD_DISK_CONCURRENCY"
     if not config.is_set(key):
-        return cores, cores
+        return cores, 2 * cores
     workers = config.integer(key, minimum=1)
     return workers, workers

@@ -28,11 +28,15 @@ ZSTD_LEVEL_KEY = "WALG_ZSTD_LEVEL"
 
 
 class CodecModule(Protocol):
-    """What the module of a codec offers: encoder if it writes, pieces if it is divisible."""
+    """What the module of a codec offers: encoder if it writes."""
 
     def encoder(self, level: int) -> Transform: ...
 
     def decoder(self) -> Decoder: ...
+
+
+class PieceModule(Protocol):
+    """What the module offers that makes pieces of a codec."""
 
     def pieces(self, level: int) -> PieceFormat: ...
 
@@ -48,7 +52,7 @@ class Codec(NamedTuple):
     module: str
     level: int = 0
     writes: bool = True
-    divisible: bool = False
+    piece_module: str = ""  # empty: not divisible
 
     def encoder(self) -> Transform:
         """A fresh compressor. Raises ConfigError when the format is for reading only."""
@@ -67,18 +71,24 @@ class Codec(NamedTuple):
     @property
     def pieces(self) -> PieceFormat | None:
         """How several threads write one object; None when the format cannot be put together from pieces."""
-        return self._module().pieces(self.level) if self.divisible else None
+        if not self.piece_module:
+            return None
+        return cast("PieceModule", import_module(self.piece_module)).pieces(self.level)
 
     def _module(self) -> CodecModule:
         return cast("CodecModule", import_module(self.module))
 
 
 METHODS = {
-    "lz4": Codec("lz4", "lz4", "walpy.stream.lz4_frame", divisible=True),
+    "lz4": Codec("lz4", "lz4", "walpy.stream.lz4_frame", piece_module="walpy.stream.lz4_pieces"),
     "lzma": Codec("lzma", "lzma", "walpy.stream.lzma_alone", level=1),  # preset 1: faster and smaller than WAL-G
-    "none": Codec("none", "", "walpy.stream.identity", divisible=True),
+    "none": Codec("none", "", "walpy.stream.identity", piece_module="walpy.stream.identity"),
     "brotli": Codec("brotli", "br", "walpy.stream.brotli_stream", level=3),
-    "zstd": Codec("zstd", "zst", "walpy.stream.zstd_frames", level=ZSTD_LEVELS["default"], divisible=True),
+    "zstd": Codec(
+        *("zstd", "zst", "walpy.stream.zstd_frames"),
+        level=ZSTD_LEVELS["default"],
+        piece_module="walpy.stream.zstd_frames",
+    ),
 }
 READ_ONLY = (
     Codec("gzip", "gz", "walpy.stream.gzip_members", writes=False),

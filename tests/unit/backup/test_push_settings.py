@@ -21,7 +21,7 @@ def test_defaults() -> None:
         user_data=None,
         tar_threshold=1073741823,
         workers=cores,
-        threads=cores,
+        threads=2 * cores,
         alive_interval=60,
         stop_timeout=0,
         wal_timeout=3600,

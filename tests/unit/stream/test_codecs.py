@@ -252,4 +252,4 @@ def run_tool(tool: str, *options: str, data: bytes) -> bytes:
 
 
 def test_codec_is_a_value() -> None:
-    assert codec("lz4") == Codec("lz4", "lz4", "walpy.stream.lz4_frame", divisible=True)
+    assert codec("lz4") == Codec("lz4", "lz4", "walpy.stream.lz4_frame", piece_module="walpy.stream.lz4_pieces")
