@@ -4,27 +4,31 @@ Workers create directories and regular files only. Links, directory modes and pg
 can lead through a link that an archive brought along, and a destination in which a worker failed cannot be started.
 Names never leave the destination. Nothing is flushed per file (see durability.py).
 
-Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more), one piece of the decoder (about
-1 MiB, and its window), the wanted names when a mask is given, and the names of one tar's members.
+Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more), threads + 1 pieces of the
+decoder (1 MiB, 4 in what WAL-G stored as lz4) and as much that waits for its writing, the wanted names when a mask is
+given, and the names of one tar's members.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from walpy.archive import Archive
-from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
+from walpy.backup.file_writer import FileWriter, writing
 from walpy.backup.rate_limits import open_limited_archive
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
 from walpy.backup.tar_reader import TarMember, TarReader
 from walpy.config import Config
-from walpy.errors import BackupError, DataCorrupt
+from walpy.errors import DataCorrupt
 from walpy.postgres.control import CONTROL_FILE
 from walpy.storage.limit import SharedMoment
 from walpy.stream.allocator import keep_freed_memory
+from walpy.stream.codecs import codec_for_extension
+from walpy.stream.decode_ahead import decode_ahead
 
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
@@ -37,7 +41,7 @@ class ExtractPlan:
 
     wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
     tablespaces. control_file: where pg_control goes, empty to leave it out. reserves_room: not where the file system
-    compresses, which it would stop.
+    compresses, which it would stop. threads: of each worker, to decode and to write.
     """
 
     destination: str
@@ -47,6 +51,7 @@ class ExtractPlan:
     control_file: str = ""
     retries: int = 0
     reserves_room: bool = True
+    threads: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +121,9 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
     failure = ""
     left = worker.plan.retries
     while True:
-        extraction = _Extraction(worker.plan, progress.started())
+        extraction = _Extraction(worker.plan)
         try:
-            with worker.archive.open_object(job.object_name, job.extension) as chunks:
-                extraction.run(TarReader(chunks))
+            _extract(worker, job, extraction, progress.started())
             return extraction.result(job)
         except DataCorrupt as error:
             if left == 0 or str(error) == failure:
@@ -127,6 +131,18 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
             failure = str(error)
             logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
             left -= 1
+
+
+def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: Callable[[int], None]) -> None:
+    """Read the part in this thread; decode it, and write its files, in others."""
+    codec = codec_for_extension(job.extension)
+    with (
+        ThreadPoolExecutor(worker.plan.threads, thread_name_prefix="extract") as pool,
+        worker.archive.storage.open(job.object_name) as stored,
+        closing(decode_ahead(codec, stored, pool, worker.plan.threads)) as plain,
+        FileWriter(pool, report, reserves_room=worker.plan.reserves_room) as writer,
+    ):
+        extraction.run(TarReader(plain), writer)
 
 
 def _named(error: DataCorrupt, job: PartJob, *, is_nothing_read: bool) -> DataCorrupt:
@@ -161,8 +177,7 @@ class _Extraction:
     """One try of one part."""
 
     plan: ExtractPlan
-    report: Callable[[int], None]
-    files: list[str] = field(default_factory=list)
+    files: dict[str, None] = field(default_factory=dict)  # in their order
     directories: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
@@ -172,7 +187,7 @@ class _Extraction:
     def is_empty(self) -> bool:
         return not (self.files or self.directories or self.links)
 
-    def run(self, reader: TarReader) -> None:
+    def run(self, reader: TarReader, writer: FileWriter) -> None:
         for member in reader:
             name = relative_name(member.name)
             if member.kind == DIRECTORY:
@@ -181,7 +196,7 @@ class _Extraction:
             elif member.kind == SYMLINK:
                 self.links.append((name, member.link))
             elif member.kind == REGULAR:
-                self._extract_file(name, member, reader)
+                self._extract_file(name, member, reader, writer)
             elif member.kind == HARD_LINK:
                 raise DataCorrupt(f"member {member.name!r} is a hard link, which no backup program writes")
             else:
@@ -190,7 +205,7 @@ class _Extraction:
     def result(self, job: PartJob) -> PartResult:
         return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size)
 
-    def _extract_file(self, name: str, member: TarMember, reader: TarReader) -> None:
+    def _extract_file(self, name: str, member: TarMember, reader: TarReader, writer: FileWriter) -> None:
         if not name:
             raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
         self.size += member.size
@@ -199,41 +214,17 @@ class _Extraction:
         if not target or not is_wanted or name in self.plan.left_out:
             return
         self._make_directory(target.rpartition("/")[0])
-        self._write(os.path.join(self.plan.destination, target), member, reader)
-        self.files.append(name)
-
-    def _write(self, path: str, member: TarMember, reader: TarReader) -> None:
-        """Write one file. Its modification time stays that of the restore, as in WAL-G.
-
-        A later delta backup compares modification times, and must not take restored files for unchanged ones.
-        """
-        with _writing(path):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o600)
-        try:
-            if self.plan.reserves_room and member.size >= RESERVED_SIZE:
-                with _writing(path):
-                    reserve(descriptor, member.size)
-            written = flushing = 0
-            for piece in reader.data():
-                with _writing(path):
-                    _write_all(descriptor, piece)
-                written += len(piece)
-                self.report(len(piece))
-                if written - flushing >= WRITEBACK_SIZE:
-                    start_writing(descriptor, flushing, written - flushing)
-                    flushing = written
-            with _writing(path):
-                os.fchmod(descriptor, member.mode & 0o777)
-        finally:
-            os.close(descriptor)
+        if name in self.files:
+            writer.flush()  # the later one counts
+        writer.write(os.path.join(self.plan.destination, target), member.mode & 0o777, member.size, reader.data())
+        self.files[name] = None
 
     def _make_directory(self, name: str) -> None:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
         if name in self.known:
             return
         path = os.path.join(self.plan.destination, name)
-        with _writing(path), suppress(FileNotFoundError, NotADirectoryError):
+        with writing(path), suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(path)  # fails for a path that is too long, before its parents are made
         parts = name.split("/")
         for depth in range(1, len(parts) + 1):
@@ -244,7 +235,7 @@ class _Extraction:
 
     def _make_one_directory(self, name: str) -> None:
         path = os.path.join(self.plan.destination, name)
-        with _writing(path):
+        with writing(path):
             try:
                 os.mkdir(path, _NEW_DIRECTORY_MODE)
             except FileExistsError:
@@ -261,17 +252,3 @@ def relative_name(member_name: str) -> str:
     if ".." in parts or "\0" in member_name:
         raise DataCorrupt(f"member {member_name!r} would be written outside the destination")
     return "/".join(parts)
-
-
-def _write_all(descriptor: int, piece: memoryview) -> None:
-    while piece:
-        piece = piece[os.write(descriptor, piece) :]
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """Name the path in errors of the file system; they are never retried."""
-    try:
-        yield
-    except OSError as error:
-        raise BackupError(f"cannot write {path!r}: {error.strerror or error}") from error

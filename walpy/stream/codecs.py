@@ -5,7 +5,7 @@ Damage within the data is noticed wherever the format has checksums: lz4 and zst
 and lzma have none.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -13,6 +13,7 @@ from walpy.errors import ConfigError, DataCorrupt
 from walpy.stream.library import Decoder, decode
 from walpy.stream.pieces import PieceFormat, PieceTail
 from walpy.stream.transform import Transform
+from walpy.stream.units import Source, Unit
 
 if TYPE_CHECKING:
     from walpy.config import Config
@@ -36,9 +37,11 @@ class CodecModule(Protocol):
 
 
 class PieceModule(Protocol):
-    """What the module offers that makes pieces of a codec."""
+    """What the module offers that cuts objects of a codec into pieces, on writing and on reading."""
 
     def pieces(self, level: int) -> PieceFormat: ...
+
+    def units(self, source: Source) -> Iterator[Unit]: ...
 
 
 class Codec(NamedTuple):
@@ -71,9 +74,15 @@ class Codec(NamedTuple):
     @property
     def pieces(self) -> PieceFormat | None:
         """How several threads write one object; None when the format cannot be put together from pieces."""
-        if not self.piece_module:
-            return None
-        return cast("PieceModule", import_module(self.piece_module)).pieces(self.level)
+        return self._piece_module().pieces(self.level) if self.piece_module else None
+
+    @property
+    def units(self) -> "Callable[[Source], Iterator[Unit]] | None":
+        """How several threads read one object: what cuts it; None when the format cannot be cut."""
+        return self._piece_module().units if self.piece_module else None
+
+    def _piece_module(self) -> PieceModule:
+        return cast("PieceModule", import_module(self.piece_module))
 
     def _module(self) -> CodecModule:
         return cast("CodecModule", import_module(self.module))

@@ -6,6 +6,7 @@ from walpy.storage.base import Chunk
 from walpy.stream.library import Decoder
 from walpy.stream.pieces import PIECE_SIZE, EmptyTail, PieceFormat
 from walpy.stream.transform import Transform
+from walpy.stream.units import Source, Unit, nothing_to_check
 
 
 def encoder(level: int) -> Transform:
@@ -23,6 +24,12 @@ def pieces(level: int) -> PieceFormat:
     """Pieces as they are."""
     del level
     return PieceFormat(PIECE_SIZE, b"", bytes, EmptyTail)
+
+
+def units(source: Source) -> Iterator[Unit]:
+    """Pieces as they are."""
+    while piece := source.take(PIECE_SIZE):
+        yield Unit(piece, bytes, nothing_to_check)
 
 
 class Identity:

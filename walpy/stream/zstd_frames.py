@@ -3,16 +3,19 @@
 import threading
 from collections.abc import Iterator
 
-from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError
+from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError, frame_header_size, get_frame_parameters
 
 from walpy.errors import DataCorrupt
 from walpy.storage.base import Chunk
 from walpy.stream.library import Decoder, LibraryEncoder
 from walpy.stream.pieces import PIECE_SIZE, EmptyTail, PieceFormat
 from walpy.stream.transform import Transform
-from walpy.stream.zstd_blocks import BlockScanner
+from walpy.stream.units import Source, Unit, nothing_to_check
+from walpy.stream.zstd_blocks import CHECKSUM_SIZE, MAGIC, RLE_BLOCK, BlockScanner
 
 MAX_WINDOW = 1 << 29  # bytes; WAL-G reads no larger window either
+LARGEST_UNIT = 4 << 20  # bytes; frames that decode to more are decoded as a stream
+LONGEST_HEADER = 18  # bytes, with the magic number
 
 
 def encoder(level: int) -> Transform:
@@ -37,6 +40,58 @@ def pieces(level: int) -> PieceFormat:
         return compressor.compress(piece)
 
     return PieceFormat(PIECE_SIZE, b"", encode, EmptyTail)
+
+
+def units(source: Source) -> Iterator[Unit]:
+    """Frames in a row, as long as they tell their size and are small; stops before another.
+
+    Raises DataCorrupt for a frame that ends early.
+    """
+    local = threading.local()
+
+    def decode(frame: bytes) -> bytes:
+        decompressor: ZstdDecompressor | None = getattr(local, "decompressor", None)
+        if decompressor is None:
+            decompressor = local.decompressor = ZstdDecompressor(max_window_size=MAX_WINDOW)
+        try:
+            return decompressor.decompress(frame)
+        except ZstdError as error:
+            raise DataCorrupt("damaged zstd data") from error
+
+    while _is_small_frame(head := source.peek(LONGEST_HEADER)):
+        yield Unit(_frame(source, head), decode, nothing_to_check)
+
+
+def _is_small_frame(head: bytes) -> bool:
+    if head[:4] != MAGIC.to_bytes(4, "little"):
+        return False
+    try:
+        size: int = get_frame_parameters(head).content_size
+    except ZstdError:
+        return False
+    return 0 < size <= LARGEST_UNIT  # zero: an empty frame, which the library's one-shot decoder takes for unknown
+
+
+def _frame(source: Source, head: bytes) -> bytes:
+    """Take one whole frame. Source: RFC 8878, section 3.1.1."""
+    has_checksum = get_frame_parameters(head).has_checksum
+    parts = [source.take(frame_header_size(head))]
+    is_last = False
+    while not is_last:
+        block_header = _exactly(source, 3)
+        number = int.from_bytes(block_header, "little")
+        is_last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
+        parts += block_header, _exactly(source, 1 if kind == RLE_BLOCK else size)
+    if has_checksum:
+        parts.append(_exactly(source, CHECKSUM_SIZE))
+    return b"".join(parts)
+
+
+def _exactly(source: Source, count: int) -> bytes:
+    data = source.take(count)
+    if len(data) < count:
+        raise DataCorrupt("the zstd data are truncated")
+    return data
 
 
 class ZstdDecoder:
