@@ -107,12 +107,12 @@ def slow_restore(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]
     (tmp_path / "archive").mkdir()
     backup = StoredBackup(tmp_path / "archive", method="none")
     for number in (2, 3):
-        backup.parts[f"part_{number:03}"] = tar({f"/base/1/{number}": os.urandom(3_000_000)})
+        backup.parts[f"part_{number:03}"] = tar({f"/base/1/{number}": os.urandom(20_000_000)})
     backup.store()
     started: list[subprocess.Popen[str]] = []
 
     def start() -> "subprocess.Popen[str]":
-        settings = {"WALG_FILE_PREFIX": str(backup.folder), "WALG_NETWORK_RATE_LIMIT": "50000"}
+        settings = {"WALG_FILE_PREFIX": str(backup.folder), "WALG_NETWORK_RATE_LIMIT": "600000"}
         process = start_walpy("backup-fetch", "data", NAME, cwd=tmp_path, **settings)
         started.append(process)
         deadline = time.monotonic() + 30

@@ -4,7 +4,6 @@ import pickle
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -91,7 +90,7 @@ def test_pauses_double_up_to_ten_seconds(policy: RetryPolicy, time: FakeTime) ->
 
 def test_pauses_are_drawn_from_zero_up(policy: RetryPolicy, time: FakeTime) -> None:
     draws = iter([0.0, 0.5, 0.25])
-    policy = replace(policy, fraction=lambda: next(draws))
+    policy = policy._replace(fraction=lambda: next(draws))
     policy.call(Flaky(time, *[StorageUnavailable("x")] * 3), what="look-up")
     assert time.slept == [pytest.approx(0.0), pytest.approx(0.1), pytest.approx(0.1)]
 
@@ -125,7 +124,7 @@ def test_the_last_error_says_how_long_and_how_often(policy: RetryPolicy, time: F
 def test_an_error_without_a_cause_becomes_the_cause(policy: RetryPolicy, time: FakeTime) -> None:
     error = StorageUnavailable("reset")
     with pytest.raises(StorageUnavailable, match="tried once") as caught:
-        replace(policy, deadline=0.0).call(Flaky(time, error), what="look-up")
+        policy._replace(deadline=0.0).call(Flaky(time, error), what="look-up")
     assert caught.value.__cause__ is error
     assert time.slept == []
 
