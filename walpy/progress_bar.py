@@ -52,8 +52,9 @@ class PeriodicProgress:
         with self._lock:
             self._reset(total, label)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(self._stop,), name="progress", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(self._stop,), name="progress", daemon=True)
+        thread.start()
+        self._thread = thread  # after: a signal between the two must not leave one that nobody can join
 
     def advance(self, count: int) -> None:
         """Count bytes."""

@@ -87,8 +87,8 @@ class MultipartUpload:
         self._queue.put(part)
         if len(self._threads) < self._writing.parts_in_flight:
             thread = threading.Thread(target=self._work, name=f"s3-part-{part.number}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # after: a signal between the two must not leave one that nobody can join
 
     def complete(self) -> int:
         """Wait for the parts and make the object visible; return its size."""
