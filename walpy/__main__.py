@@ -4,33 +4,22 @@ PostgreSQL starts these once for every segment, so nothing that they do not need
 form of one of them (help, an unknown flag, a wrong number of arguments) is cli's to answer.
 """
 
+import contextlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-from walpy import interrupts
-from walpy.config import Config, load_config, split_setting_flags
-from walpy.errors import ConfigError, Interrupted, UsageError
+from walpy import client, interrupts
+from walpy.agent.start import is_agent_wanted, start_agent
+from walpy.config import Config, load_config
+from walpy.detached import start_detached
+from walpy.errors import ConfigError, Interrupted, ObjectMissing, UsageError
 from walpy.logs import configure_logging, exit_now, log_failure, start_logging
+from walpy.request import Request, parse
 
-ARGUMENT_COUNTS = {"wal-push": 1, "wal-fetch": 2, "wal-prefetch": 2}
-TARGET_STORAGE = "--target-storage"
 PRIMARY_STORAGE = "default"  # WAL-G's name of it
 RECOVERY_DESTINATION = "pg_wal/RECOVERYXLOG"  # PostgreSQL's; its working directory is the data directory
-
-# Runs walpy without the working directory on the module path: what lies there is data.
-CHILD_PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from walpy.__main__ import main; main()"
-
-
-class Request(NamedTuple):
-    """One of the commands that run here, as asked for."""
-
-    command: str
-    arguments: Sequence[str]
-    flags: Mapping[str, str]
-    config_path: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,33 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     exit_now(run(request) if request else run_cli(arguments))
 
 
-def parse(argv: Sequence[str]) -> Request | None:
-    """What to run here; None when the command line is cli's to answer."""
-    try:
-        rest, flags, config_path = split_setting_flags(argv)
-    except UsageError:
-        return None
-    plain: list[str] = []
-    words = iter(rest)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == TARGET_STORAGE:
-            value = value if equals else next(words, "")
-            if not value:
-                return None
-            flags["WALG_TARGET_STORAGE"] = value
-        elif word.startswith("-"):
-            return None
-        else:
-            plain.append(word)
-    if not plain or ARGUMENT_COUNTS.get(plain[0]) != len(plain) - 1:
-        return None
-    return Request(plain[0], plain[1:], flags, config_path)
-
-
 def run(request: Request) -> int:
     """Run a command of this module; its exit code, all messages told."""
-    config = Config()
+    config, socket_path = Config(), ""
     interrupts.catch(lambda number: signal_code(request.command, number))
     try:
         config = load_config(request.flags, os.environ, request.config_path)
@@ -75,9 +40,15 @@ def run(request: Request) -> int:
         target = config.text("WALG_TARGET_STORAGE", PRIMARY_STORAGE)
         if target != PRIMARY_STORAGE:
             raise ConfigError(f'unknown storage "{target}"', f"There is one storage: {PRIMARY_STORAGE}.")
+        socket_path = client.unanswered if is_agent_wanted(config) else ""
         COMMANDS[request.command](config, *request.arguments)
+        start_agent(socket_path, config, os.environ)
     except Exception as error:  # noqa: BLE001 - the last place to turn a defect into a line and an exit code
-        return fail(request, error, config)
+        code = fail(request, error, config)
+        if isinstance(error, ObjectMissing):
+            with contextlib.suppress(Interrupted):  # what there is to tell has been told
+                start_agent(socket_path, config, os.environ)
+        return code
     return 0
 
 
@@ -147,18 +118,9 @@ def _fetch(config: Config, name: str, destination: str) -> None:
 
 def _start_prefetch(config: Config, name: str, destination: str) -> None:
     """Start wal-prefetch as a process of its own, which PostgreSQL does not wait for."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    program = [sys.executable, "-P", "-c", CHILD_PROGRAM, root]
-    null = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    null += [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+    words = [*config.child_arguments(), "wal-prefetch", name, os.path.abspath(destination)]
     try:
-        os.posix_spawn(
-            sys.executable,
-            [*program, *config.child_arguments(), "wal-prefetch", name, os.path.abspath(destination)],
-            {**os.environ, **config.child_environment()},
-            file_actions=null,
-            setsid=True,
-        )
+        start_detached("walpy.__main__", words, config, os.environ)
     except OSError as error:  # recovery goes on without it
         logging.getLogger(__name__).warning("cannot start the prefetch: %s", error)
 

@@ -21,7 +21,6 @@ WALG_ONLY = frozenset(
         "catchup-receive",
         "catchup-send",
         "copy",
-        "daemon",
         "delete",
         "pgbackrest",
         "st",

@@ -37,6 +37,11 @@ def catch(exit_code: Callable[[int], int]) -> None:
     threading.Thread(target=_watch, args=(reader, exit_code), name="signals", daemon=True).start()
 
 
+def release() -> None:
+    """Leave SIGNALS to the caller, who gives them handlers of its own: they no longer end this process in time."""
+    signal.set_wakeup_fd(-1)
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Make a signal that comes within the block raise Interrupted at its end: for short steps that must stay whole."""

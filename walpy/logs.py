@@ -49,8 +49,8 @@ def start_logging() -> None:
     _install(_to_stderr(), logging.INFO)
 
 
-def configure_logging(config: "Config") -> None:
-    """Log as configured; for entry points and worker initializers.
+def configure_logging(config: "Config", stderr_handler: logging.Handler | None = None) -> None:
+    """Log as configured; for entry points and worker initializers. stderr_handler: takes the place of stderr.
 
     Libraries are heard from ERROR on (from WARNING on with DEVEL; never their DEBUG lines, which show credentials).
     Raises ConfigError for an unknown level and for a file that cannot be opened.
@@ -58,7 +58,7 @@ def configure_logging(config: "Config") -> None:
     level = config.text("WALG_LOG_LEVEL")
     if level not in LEVELS:
         raise config.invalid("WALG_LOG_LEVEL", f"expected one of {', '.join(LEVELS)}")
-    _install(_handler(config), LEVELS[level])
+    _install(_handler(config, stderr_handler), LEVELS[level])
 
 
 def log_failure(error: BaseException) -> None:
@@ -117,10 +117,10 @@ def _open_0644(path: str, flags: int) -> int:
     return os.open(path, flags, 0o644)
 
 
-def _handler(config: "Config") -> logging.Handler:
+def _handler(config: "Config", stderr_handler: logging.Handler | None) -> logging.Handler:
     path = config.text("WALG_LOG_DESTINATION")
     if path == "stderr":
-        return _to_stderr()
+        return stderr_handler or _to_stderr()
     try:
         return _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

@@ -25,12 +25,28 @@ SOURCE = Path(walpy.__file__).parent
 
 # A module imports from its own layer and those before it. The longest name that fits counts.
 LAYERS = [
-    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy"],
-    ["walpy.settings", "walpy.config_dotenv", "walpy.config_yaml", "walpy.config_file", "walpy.config"],
+    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy.client", "walpy"],
+    [
+        "walpy.settings",
+        "walpy.config_dotenv",
+        "walpy.config_yaml",
+        "walpy.config_file",
+        "walpy.config",
+        "walpy.request",
+        "walpy.detached",
+    ],
     ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
     ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
     ["walpy.wal", "walpy.backup"],
-    ["walpy.cli_invocation", "walpy.cli_usage", "walpy.cli_commands", "walpy.cli_config", "walpy.cli"],
+    ["walpy.agent"],
+    [
+        "walpy.cli_invocation",
+        "walpy.cli_usage",
+        "walpy.cli_commands",
+        "walpy.cli_config",
+        "walpy.cli_daemon",
+        "walpy.cli",
+    ],
     ["walpy.__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -40,12 +56,14 @@ DOORS = {
     "walpy.__main__": "the command that was asked for",
     "walpy.cli": "what only shell completion needs",
     "walpy.cli_commands": "the body of the command that runs",
+    "walpy.cli_daemon": "the daemon",
+    "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",
     "walpy.postgres.page": "numpy, for page checksums",
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }
 
-READS_ENVIRONMENT = {"walpy.__main__", "walpy.cli", "walpy.cli_invocation"}
+READS_ENVIRONMENT = {"walpy.__main__", "walpy.client", "walpy.agent.resident", "walpy.cli", "walpy.cli_invocation"}
 
 TRAVELLING = ("Job", "Result", "Options", "Summary", "Settings", "Config", "Setting", "Plan")
 

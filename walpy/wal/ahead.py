@@ -30,19 +30,16 @@ class UploadAhead:
     TOTAL_BG_UPLOADED_LIMIT - 1 files. Without a file that waits, no thread starts.
     """
 
-    def __init__(self, push: "WalPush", path: str, segment_size: int) -> None:
+    def __init__(self, push: "WalPush", path: str) -> None:
         self._push = push
-        self._directory = os.path.dirname(path)
-        self._rename = push.config.boolean("PG_READY_RENAME")
         self._worker_count = push.config.integer("WALG_UPLOAD_CONCURRENCY", minimum=1) - 1
         limit = push.config.integer("TOTAL_BG_UPLOADED_LIMIT") - 1
         wanted = self._worker_count >= 1 and limit >= 1
-        candidates = self._candidates(os.path.basename(path), segment_size) if wanted else iter(())
-        self._names = deque(islice(candidates, max(limit, 0)))
+        self._paths = deque(islice(waiting_files(push, path), limit) if wanted else ())
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        for number in range(min(self._worker_count, len(self._names))):
+        for number in range(min(self._worker_count, len(self._paths))):
             thread = threading.Thread(target=self._work, name=f"ahead-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -51,49 +48,59 @@ class UploadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._names.clear()
+        self._paths.clear()
         if isinstance(error, Interrupted):
             return  # the process ends now, and unfinished uploads with it
         for thread in self._threads:
             thread.join()
 
-    def _candidates(self, name: str, segment_size: int) -> Iterator[str]:
-        """Files to upload, most urgent first: the segments after name, then the rest of archive_status."""
-        directory, seen = self._directory or ".", {name}
-        with contextlib.suppress(InvalidWal):  # no segment's name: it has no successor
-            while is_ready(directory, name := following_segment(name, segment_size)):
-                seen.add(name)
-                if not self._is_marked(name):
-                    yield name
-        try:
-            names = ready_names(directory)
-        except OSError as error:
-            logger.info("no uploads ahead: %s", error)
-            return
-        yield from (name for name in names if name not in seen and not self._is_marked(name))
-
-    def _is_marked(self, name: str) -> bool:
-        return self._push.markers.holds(os.path.join(self._directory, name))
-
     def _work(self) -> None:
         with contextlib.suppress(IndexError):  # nothing left
             while True:
-                name = self._names.popleft()
-                try:
-                    self._upload(name)
-                except Exception as error:  # noqa: BLE001 - the worker boundary: its turn will come
-                    logger.warning("could not archive %s ahead: %s", name, error)
+                archive_ahead(self._push, self._paths.popleft())
 
-    def _upload(self, name: str) -> None:
-        path = os.path.join(self._directory, name)
-        fingerprint = self._push.archive_file(path)
-        # The last file of a BULK group is left for its turn: all entries before it are there by then.
-        if self._rename and not self._push.metadata.completes(name):
-            self._push.metadata.store(path)  # PostgreSQL will not ask for this file again
-            try:
-                rename_ready_to_done(self._directory or ".", name)
-            except OSError as error:
-                logger.warning("cannot rename the .ready file of %s: %s", name, error)
-            else:
-                return
-        self._push.markers.write(name, fingerprint)
+
+def waiting_files(push: "WalPush", path: str) -> Iterator[str]:
+    """Paths of the files to archive after path, most urgent first: the segments after it, then the rest that waits.
+
+    Without those that are marked as archived.
+    """
+    directory, name = os.path.split(path)
+    seen = {name}
+    with contextlib.suppress(InvalidWal):  # no segment's name: it has no successor
+        while is_ready(directory or ".", name := following_segment(name, push.segment_size)):
+            seen.add(name)
+            if not push.markers.holds(following := os.path.join(directory, name)):
+                yield following
+    try:
+        names = ready_names(directory or ".")
+    except OSError as error:
+        logger.info("no uploads ahead: %s", error)
+        return
+    paths = (os.path.join(directory, name) for name in names if name not in seen)
+    yield from (path for path in paths if not push.markers.holds(path))
+
+
+def archive_ahead(push: "WalPush", path: str) -> None:
+    """Archive a file before its turn, and mark it. A failure is only logged."""
+    try:
+        fingerprint = push.archive_file(path)
+        if not _is_renamed(push, path):
+            push.markers.write(os.path.basename(path), fingerprint)
+    except Exception as error:  # noqa: BLE001 - the worker boundary: its turn will come
+        logger.warning("could not archive %s ahead: %s", os.path.basename(path), error)
+
+
+def _is_renamed(push: "WalPush", path: str) -> bool:
+    """Tell PostgreSQL that a file is archived, if PG_READY_RENAME asks for that: then it never asks for it."""
+    directory, name = os.path.split(path)
+    # The last file of a BULK group is left for its turn: all entries before it are there by then.
+    if not push.config.boolean("PG_READY_RENAME") or push.metadata.completes(name):
+        return False
+    push.metadata.store(path)
+    try:
+        rename_ready_to_done(directory or ".", name)
+    except OSError as error:
+        logger.warning("cannot rename the .ready file of %s: %s", name, error)
+        return False
+    return True

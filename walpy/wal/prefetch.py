@@ -73,7 +73,7 @@ def is_prefetch_due(config: "Config", name: str, destination: str) -> bool:
         return False
     folder = PrefetchFolder.of(config, destination)
     try:
-        names = _window(config, name, folder)
+        names = following_names(config, name, folder)
     except WalpyError as error:
         logger.warning("no prefetch: %s", error)
         return False
@@ -88,11 +88,10 @@ def wal_prefetch(archive: "Archive", name: str, location: str) -> None:
     Raises InvalidWal when name is no segment's.
     """
     folder = PrefetchFolder.of(archive.config, location)
-    names = _window(archive.config, name, folder)
+    names = following_names(archive.config, name, folder)
     if not names:
         return
-    os.makedirs(folder.running(""), mode=0o755, exist_ok=True)
-    with _lock(folder.lock) as is_ours:
+    with folder_lock(folder) as is_ours:
         if is_ours:
             remove_outside(folder, name, names)
             Prefetcher(archive, folder, names).run()
@@ -111,7 +110,7 @@ def _check_complete(config: "Config", name: str, head: bytes, size: int, directo
     check_fetched(name, head, size, directory)
 
 
-def _window(config: "Config", name: str, folder: PrefetchFolder) -> list[str]:
+def following_names(config: "Config", name: str, folder: PrefetchFolder) -> list[str]:
     """Segments to hold ready after name was fetched, in order; none when prefetch is off."""
     count = config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1)
     if count == 1:
@@ -171,16 +170,18 @@ class Prefetcher:
             while True:
                 name = self._names.popleft()
                 try:
-                    self._check_wanted()
-                    if not os.path.exists(self._folder.finished(name)):
-                        self._download(name)
+                    self.download(name)
                 except ObjectMissing:
                     self._names.clear()  # the archive ends here, for now
                 except Exception as error:  # noqa: BLE001 - the worker boundary: wal-fetch will meet it, or not
                     logger.warning("cannot prefetch %s: %s", name, error)
                     self._names.clear()
 
-    def _download(self, name: str) -> None:
+    def download(self, name: str) -> None:
+        """Make sure that one segment is there. Raises ObjectMissing, DataCorrupt, WalpyError, OSError."""
+        self._check_wanted()
+        if os.path.exists(self._folder.finished(name)):
+            return
         with self._archive.open_wal(name) as chunks:
             self._check_room()
             with IncomingFile(self._folder.running(name), self._folder.finished(name)) as file:
@@ -204,9 +205,10 @@ class Prefetcher:
 
 
 @contextlib.contextmanager
-def _lock(path: str) -> Iterator[bool]:
-    """Whether this process may work in the folder, for as long as the context lasts."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def folder_lock(folder: PrefetchFolder) -> Iterator[bool]:
+    """Whether this process may work in a folder, for as long as the context lasts. Makes the folder."""
+    os.makedirs(folder.running(""), mode=0o755, exist_ok=True)
+    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         yield _try_lock(descriptor)
     finally:

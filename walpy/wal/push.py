@@ -21,6 +21,9 @@ from walpy.wal.status import Markers
 from walpy.wal.validate import find_fault, is_newer_magic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from walpy.archive import Archive
     from walpy.config import Config
 
@@ -56,21 +59,10 @@ def wal_push(archive: "Archive", path: str) -> None:
     Raises InvalidWal for a file that must not be archived, WalConflict when the archive holds other content under its
     name, ConfigError, StorageError.
     """
-    logger.info("Files will be uploaded to storage: default")
     push = WalPush(archive, path)
-    name = os.path.basename(path)
-    if push.markers.holds(path):
-        push.metadata.store(path)
-        push.markers.remove(name)
-        return
-    with SourceFile(path) as source:
-        push.check(source)
-        ahead = UploadAhead(push, path, push.segment_size)
-        push.claim()
-        with ahead:
-            push.upload(source)
-            push.metadata.store(path)
-    push.markers.remove(name)
+    push.announce()
+    if not push.acknowledge_marked(path):
+        push.archive_requested(path, lambda: UploadAhead(push, path))
 
 
 class WalPush:
@@ -93,6 +85,32 @@ class WalPush:
     def segment_size(self) -> int:
         """Bytes of a segment: pg_control's, else the configured ones."""
         return self._cluster.segment_size if self._cluster else configured_segment_size(self.config)
+
+    def announce(self) -> None:
+        """Tell where files go, in the words that scripts look for."""
+        logger.info("Files will be uploaded to storage: default")
+
+    def acknowledge_marked(self, path: str) -> bool:
+        """Finish a file that was archived ahead of its turn; False when it was not. Raises as wal_push."""
+        if not self.markers.holds(path):
+            return False
+        self.metadata.store(path)
+        self.markers.remove(os.path.basename(path))
+        return True
+
+    def archive_requested(self, path: str, look_ahead: "Callable[[], AbstractContextManager[object]]") -> None:
+        """Archive the file that PostgreSQL asks for. Raises as wal_push.
+
+        look_ahead: makes what archives further files while the context lasts; called once this file may be archived.
+        """
+        with SourceFile(path) as source:
+            self.check(source)
+            ahead = look_ahead()
+            self.claim()
+            with ahead:
+                self.upload(source)
+                self.metadata.store(path)
+        self.markers.remove(os.path.basename(path))
 
     def archive_file(self, path: str) -> Fingerprint:
         """Check and upload one file; the fingerprint it had. Raises as wal_push."""
