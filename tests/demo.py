@@ -11,7 +11,16 @@ from pathlib import Path
 
 import psycopg
 
-from tests.fixtures.cluster import MAJORS, SETTINGS, Cluster, archiving, bin_directory, give, new_base
+from tests.fixtures.cluster import (
+    MAJORS,
+    SETTINGS,
+    Cluster,
+    archiving,
+    bin_directory,
+    give,
+    installed_command,
+    new_base,
+)
 
 ROWS = 400_000
 CHECKSUM = "select count(*), sum(hashtextextended(t::text, 0)) from accounts t"
@@ -72,7 +81,7 @@ def wait_for_recovery(cluster: Cluster) -> None:
 
 def run(cluster: Cluster, storage: Path) -> None:
     """The whole story; raises SystemExit when a step fails."""
-    settings, _ = archiving(storage)
+    settings, _ = archiving(storage, installed_command())
     cluster.initdb()
     cluster.configure({**SETTINGS, **settings})
     cluster.start()
@@ -131,12 +140,14 @@ def main() -> None:
     storage = new_base()
     programs = bin_directory(major)
     assert programs is not None
-    cluster = Cluster(major, programs, new_base(), {"WALG_FILE_PREFIX": str(storage)})
+    base = new_base()
+    cluster = Cluster(major, programs, base, {"WALG_FILE_PREFIX": str(storage), "TMPDIR": str(base)})
     try:
         run(cluster, storage)
     except AssertionError as error:
         sys.exit(str(error))
     finally:
+        cluster.walpy("daemon", "stop")  # it would end with its server, a second later
         cluster.remove()
         shutil.rmtree(storage, ignore_errors=True)
     print("\nThe cluster was archived, lost and restored. Nothing was left behind.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.cluster import installed_command
 from tests.fixtures.postgres import DEFAULT_MAJOR, MAJORS, Cluster, ClusterFactory, archiving, give, new_base
 from tests.fixtures.recovery import (
     PGBENCH_CONTENT,
@@ -27,7 +28,7 @@ every_major = pytest.mark.parametrize(
 @pytest.fixture
 def primary(major: int, make_cluster: ClusterFactory, archive_folder: Path) -> Cluster:
     """A cluster with pgbench's tables that archives to archive_folder."""
-    settings, environment = archiving(archive_folder)
+    settings, environment = archiving(archive_folder, installed_command())
     cluster = make_cluster(major, settings=settings, environment=environment)
     pgbench(cluster, "-i", "-q", "-s", "2")
     return cluster
@@ -42,7 +43,7 @@ def restored(primary: Cluster, make_cluster: ClusterFactory, *arguments: str) ->
 
 def recovery_settings(archive_folder: Path, **more: str) -> dict[str, str]:
     """Settings to recover from the archive without adding to it."""
-    settings, _ = archiving(archive_folder)
+    settings, _ = archiving(archive_folder, installed_command())
     return {"restore_command": settings["restore_command"], "archive_mode": "off", **more}
 
 
