@@ -42,9 +42,9 @@ GRACE_SECONDS = 60.0  # beyond the storage's deadline, before a request counts a
 
 
 def main() -> None:
-    """Serve at the socket that the first argument names, with the settings of the others."""
+    """Serve at the socket that the first argument names, for the server process of the second; the others: settings."""
     _close_inherited()
-    path, *flags = sys.argv[1:]
+    path, server, *flags = sys.argv[1:]
     stop, quick = threading.Event(), threading.Event()
 
     def end(*_: object) -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         config = load_config(settings, os.environ, config_path)
         configure_logging(config, RequestHandler())
         keep_freed_memory()
-        agent = Agent(config, listener, Watch(config, os.environ), stop)
+        agent = Agent(config, listener, Watch(config, os.environ, int(server)), stop)
     except (OSError, WalpyError):
         os._exit(1)
     agent.serve()

@@ -40,9 +40,20 @@ def start_agent(path: str, config: "Config", environ: "Mapping[str, str]") -> No
     """
     try:
         if path and os.path.exists("PG_VERSION") and not _is_server_first_process() and _prepare(path):
-            start_detached("walpy.agent.resident", [path, *config.child_arguments()], config, environ)
+            start_detached(
+                "walpy.agent.resident", [path, str(server_process()), *config.child_arguments()], config, environ
+            )
     except OSError as error:
         logger.debug("no agent: %s", error)
+
+
+def server_process() -> int:
+    """Process of the server whose data directory the working directory is; 0 when none runs."""
+    try:
+        with open("postmaster.pid", "rb") as file:
+            return abs(int(file.readline()))  # negative in single-user mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _prepare(path: str) -> bool:

@@ -5,30 +5,34 @@ from collections.abc import Iterator, Mapping
 
 import walpy
 from walpy import client
+from walpy.agent.start import server_process
 from walpy.config import Config
 from walpy.config_file import SEARCHED, home_directory
 
-SERVER = "postmaster.pid"  # in the data directory, which is the agent's working directory
 LOG_FILE = "WALG_LOG_DESTINATION"  # grows: only another file in its place counts
 
 Identity = tuple[int, ...] | None  # of a file; None: not there
 
 
 class Watch:
-    """What was there when the agent started. environ: the process environment, for the SDKs' own files."""
+    """What was there when the agent started.
 
-    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+    environ: the process environment, for the SDKs' own files. server: the process of the server whose command started
+    the agent; 0: none ran. By then it may have ended.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str], server: int) -> None:
         self._directory = os.getcwd()
         self._files = {path: _identity(path) for path in _files(config, environ)}
         log_file = config.text(LOG_FILE)
         self._places = {path: _place(path) for path in (self._directory, log_file) if path and path != "stderr"}
-        self._server = _server_process()
+        self._server = server
 
     def change(self) -> str:
         """What changed, for people; empty: nothing."""
         if os.readlink("/proc/self/exe").endswith(" (deleted)"):
             return "the Python interpreter was replaced"
-        if self._server is not None and not _is_running(self._server):
+        if self._server and not _is_running(self._server):
             return "the server was stopped"
         for path, place in self._places.items():
             if _place(path) != place:
@@ -63,17 +67,8 @@ def _place(path: str) -> Identity:
     return identity[:2] if identity else None
 
 
-def _server_process() -> int | None:
-    """Process of the server whose data directory this is; None when none runs, or it is no data directory."""
-    try:
-        with open(SERVER, "rb") as file:
-            return abs(int(file.readline()))  # negative in single-user mode
-    except (OSError, ValueError):
-        return None
-
-
 def _is_running(server: int) -> bool:
-    if _server_process() != server:
+    if server_process() != server:
         return False
     try:
         os.kill(server, 0)

@@ -163,7 +163,7 @@ def _agent_of_ours(site: Site, *, wait: bool = True) -> "subprocess.Popen[bytes]
     directory.mkdir(mode=0o700, exist_ok=True)
     program = "from walpy.agent.resident import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", program, str(directory / "agent")], cwd=site.data.path, env=site.environment
+        [sys.executable, "-P", "-c", program, str(directory / "agent"), "0"], cwd=site.data.path, env=site.environment
     )
     if wait:
         wait_for((directory / "agent").exists)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import walpy
+from walpy.agent.start import server_process
 from walpy.agent.watch import Watch
 from walpy.config import Config, Setting
 
@@ -22,7 +23,7 @@ def data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def watch(config: Config | None = None, **environ: str) -> Watch:
-    return Watch(config or Config.from_mapping({"WALG_FILE_PREFIX": "/x"}), environ)
+    return Watch(config or Config.from_mapping({"WALG_FILE_PREFIX": "/x"}), environ, server_process())
 
 
 def test_nothing_changes_by_itself() -> None:
@@ -81,6 +82,11 @@ def test_a_server_that_is_stopped_or_another(data_directory: Path) -> None:
     server.communicate(b"\n")
     assert watching.change() == "the server was stopped"  # killed, it leaves its file behind
     pid_file.unlink()
+    assert watching.change() == "the server was stopped"
+
+
+def test_a_server_that_has_ended_before_the_agent_looked() -> None:
+    watching = Watch(Config.from_mapping({"WALG_FILE_PREFIX": "/x"}), {}, os.getpid())
     assert watching.change() == "the server was stopped"
 
 
