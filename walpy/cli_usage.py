@@ -26,8 +26,6 @@ WALG_ONLY = frozenset(
         "st",
         "wal-receive",
         "wal-restore",
-        "wal-show",
-        "wal-verify",
     }
 )
 

@@ -25,7 +25,7 @@ SOURCE = Path(walpy.__file__).parent
 
 # A module imports from its own layer and those before it. The longest name that fits counts.
 LAYERS = [
-    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy.client", "walpy"],
+    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy.client", "walpy.table", "walpy"],
     [
         "walpy.settings",
         "walpy.config_dotenv",
@@ -45,6 +45,7 @@ LAYERS = [
         "walpy.cli_commands",
         "walpy.cli_config",
         "walpy.cli_daemon",
+        "walpy.cli_wal",
         "walpy.cli",
     ],
     ["walpy.__main__"],
@@ -57,6 +58,7 @@ DOORS = {
     "walpy.cli": "what only shell completion needs",
     "walpy.cli_commands": "the body of the command that runs",
     "walpy.cli_daemon": "the daemon",
+    "walpy.cli_wal": "the body of the command that runs",
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",
     "walpy.postgres.page": "numpy, for page checksums",

@@ -12,6 +12,7 @@ from walpy.backup.gojson import indented, text_v1
 from walpy.backup.model import BackupMetadata
 from walpy.backup.timestamp import Timestamp
 from walpy.postgres.lsn import format_lsn
+from walpy.table import Column, table
 
 TimeText = Callable[[Timestamp], str]
 
@@ -50,8 +51,7 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     With detail a backup without readable metadata.json is an error, as in WAL-G.
     """
     logger.info("List backups from storages: [default]")
-    backups = list_backups(archive)
-    rows = _detailed(archive, backups) if detail else [Row(backup) for backup in backups]
+    rows = detailed_rows(archive) if detail else [Row(backup) for backup in list_backups(archive)]
     if json:
         return _json(rows, pretty=pretty)
     if not rows:
@@ -60,8 +60,12 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     return _table(rows, detail=detail) if pretty else _plain(rows, detail=detail)
 
 
-def _detailed(archive: Archive, backups: Sequence[Backup]) -> list[Row]:
-    """Rows by start time; by the sentinels' times when any backup does not tell when it started."""
+def detailed_rows(archive: Archive) -> list[Row]:
+    """All backups with their metadata, by start time; by the sentinels' times when one does not tell when it started.
+
+    Raises BackupError for a backup without readable metadata.json.
+    """
+    backups = list_backups(archive)
     metadata = read_metadata_of_all(archive, [backup.name for backup in backups])
     rows = [Row(*pair) for pair in zip(backups, metadata, strict=True)]
     if any(entry.start_time.is_zero for entry in metadata):
@@ -82,22 +86,18 @@ def _plain(rows: Sequence[Row], *, detail: bool) -> str:
 
 
 def _table(rows: Sequence[Row], *, detail: bool) -> str:
-    headers = ["#", *(title for _, title in _columns(detail=detail))]
-    body = [[str(number), *_cells(row, _rfc850)] for number, row in enumerate(rows)]
-    widths = [max(map(len, column)) for column in zip(headers, *body, strict=True)]
-    border = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
-    lines = (
-        f"| {line[0].rjust(widths[0])} "
-        + "".join(f"| {cell.ljust(width)} " for cell, width in zip(line[1:], widths[1:], strict=True))
-        + "|\n"
-        for line in (headers, *body)
-    )
-    return border + next(lines) + border + "".join(lines) + border
+    columns = [Column("#", is_number=True), *(Column(title) for _, title in _columns(detail=detail))]
+    return table(columns, [[str(number), *_cells(row, _rfc850)] for number, row in enumerate(rows)])
 
 
 def _json(rows: Sequence[Row], *, pretty: bool) -> str:
-    text = "[" + ",".join("{" + ",".join(_members(row)) + "}" for row in rows) + "]"
+    text = f"[{','.join(map(json_object, rows))}]"
     return (indented(text, _INDENT) if pretty else text) + "\n"
+
+
+def json_object(row: Row) -> str:
+    """One backup as JSON."""
+    return "{" + ",".join(_members(row)) + "}"
 
 
 def _columns(*, detail: bool) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,107 @@
+"""The commands that report on an archive's WAL: wal-show, wal-verify."""
+
+from typing import Annotated
+
+import typer
+
+from walpy.archive import open_archive
+from walpy.cli_invocation import Invocation, print_result
+from walpy.cli_usage import Command
+from walpy.config import Config, Setting
+from walpy.errors import InvalidWal
+from walpy.values import parse_integer
+
+LARGEST_TIMELINE = 0xFFFFFFFF
+SEGMENT_SIZE_KEY = "WALG_PG_WAL_SIZE"
+
+
+def wal_show(
+    ctx: typer.Context,
+    detailed_json: Annotated[
+        bool, typer.Option("--detailed-json", help="Print JSON, missing segments by name.")
+    ] = False,
+    without_backups: Annotated[bool, typer.Option("--without-backups", help="Leave backups out.")] = False,
+) -> None:
+    """Show the timelines of the archive's WAL, and their gaps."""
+    from walpy.wal.show import wal_show as show
+
+    archive = open_archive(ctx.ensure_object(Invocation).load())
+    print_result(show(archive, json=detailed_json, with_backups=not without_backups))
+
+
+def wal_verify(
+    ctx: typer.Context,
+    checks: Annotated[list[str], typer.Argument(metavar="integrity|timeline...", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    timeline: Annotated[
+        str,
+        typer.Option("--timeline", metavar="NUMBER", help="The cluster's, instead of asking it.", show_default=False),
+    ] = "",
+    lsn: Annotated[
+        str, typer.Option("--lsn", metavar="X/Y", help="The cluster's, instead of asking it.", show_default=False)
+    ] = "",
+    backup_name: Annotated[
+        str, typer.Option("--backup-name", metavar="NAME", help="Begin at this backup.", show_default=False)
+    ] = "",
+) -> None:
+    """Verify that the archive holds every segment since its earliest backup, and the cluster's timeline.
+
+    Only names are looked at, not contents. The exit code does not depend on what is found.
+    """
+    from walpy.wal.verify import CHECKS, position_of_lsn
+    from walpy.wal.verify import wal_verify as verify
+
+    unknown = next((check for check in checks if check not in CHECKS), None)
+    if unknown is not None:
+        ctx.fail(f"invalid check specified: {unknown}")
+    if bool(lsn) != bool(timeline):
+        given, needed = ("lsn", "timeline") if lsn else ("timeline", "lsn")
+        ctx.fail(f'"--{given}" flag works only in conjunction with the "--{needed}" flag')
+    config = ctx.ensure_object(Invocation).load()
+    if lsn:
+        number, position_lsn, segment_size = _timeline(ctx, timeline), _lsn(ctx, lsn), _segment_size(config)
+    else:
+        number, position_lsn, segment_size = _ask_server(config)
+        config = config.with_settings({SEGMENT_SIZE_KEY: Setting(str(segment_size >> 20), "server")})
+    position = position_of_lsn(number, position_lsn, segment_size)
+    print_result(verify(open_archive(config), checks, position, backup_name=backup_name, json=json))
+
+
+def _timeline(ctx: typer.Context, text: str) -> int:
+    try:
+        number = parse_integer(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= LARGEST_TIMELINE:
+        ctx.fail(f'invalid argument "{text}" for "--timeline" flag: expected a timeline')
+    return number
+
+
+def _lsn(ctx: typer.Context, text: str) -> int:
+    from walpy.postgres.lsn import parse_lsn
+
+    try:
+        return parse_lsn(text)
+    except InvalidWal as error:
+        return ctx.fail(f'invalid argument "{text}" for "--lsn" flag: {error}')
+
+
+def _segment_size(config: Config) -> int:
+    from walpy.wal.segment import configured_segment_size
+
+    return configured_segment_size(config)
+
+
+def _ask_server(config: Config) -> tuple[int, int, int]:
+    """The server's timeline, position and segment size."""
+    from walpy.postgres.server import connect
+    from walpy.wal.position import read_position
+
+    with connect(config) as server:
+        return read_position(server)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("wal-show", cls=Command)(wal_show)
+    app.command("wal-verify", cls=Command)(wal_verify)
