@@ -1,6 +1,7 @@
 """Reading a stored file, and what the operating system's errors mean for a storage."""
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -53,7 +54,7 @@ class FsReader:
         file = self._file.fileno()
         with suppress(OSError):  # advice: doubles the kernel's read-ahead
             os.posix_fadvise(file, self._offset, self._size, os.POSIX_FADV_SEQUENTIAL)
-        buffer = memoryview(bytearray(min(READ_SIZE, self._size)))
+        buffer = memoryview(mmap.mmap(-1, max(1, min(READ_SIZE, self._size))))  # page aligned: read at full speed
         offset, end = self._offset, self._offset + self._size
         while offset < end:
             count = self._read(buffer[: end - offset], offset)

@@ -6,6 +6,7 @@ Memory: one READ_SIZE buffer for each SourceFile that is read.
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -56,39 +57,44 @@ class SourceFile:
         return os.pread(self._file.fileno(), HEADER_SIZE, 0)
 
     def chunks(self) -> Iterator[Chunk]:
-        """All bytes, from the start, in one reused buffer.
-
-        Raises InvalidWal at the end when the file changed since it was opened, so that what it feeds never completes.
-        """
-        buffer = memoryview(bytearray(min(READ_SIZE, self.size + 1)))
-        self._file.seek(0)
-        read = 0
-        while count := self._read_into(buffer):
-            read += count
+        """All bytes, from the start, in one reused buffer. Raises as read_into."""
+        buffer = memoryview(mmap.mmap(-1, min(READ_SIZE, self.size + 1)))
+        offset = 0
+        while count := self.read_into(buffer, offset):
             yield buffer[:count]
-        self._check_unchanged(read)
+            offset += count
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Put the bytes from offset on into a buffer: as many as it takes, fewer at the end, 0 behind it.
+
+        A page-aligned buffer is filled at several times the speed of another. Raises InvalidWal behind the end when the
+        file changed since it was opened, so that what it feeds never completes.
+        """
+        count = self._read(buffer, offset)
+        if not count:
+            self._check_unchanged(offset)
+        return count
 
     def equals(self, chunks: Iterator[Chunk]) -> bool:
         """Whether the file holds exactly the bytes of chunks. Raises InvalidWal when it changed since it was opened."""
-        buffer = memoryview(bytearray(READ_SIZE))
-        self._file.seek(0)
-        read = 0
+        buffer = memoryview(mmap.mmap(-1, READ_SIZE))
+        offset = 0
         for chunk in chunks:
             view = memoryview(chunk)
             while len(view):
-                count = self._read_into(buffer[: len(view)])
+                count = self._read(buffer[: len(view)], offset)
                 if count == 0 or buffer[:count] != view[:count]:
                     return False
-                read += count
+                offset += count
                 view = view[count:]
-        if self._read_into(buffer[:1]):
+        if self._read(buffer[:1], offset):
             return False
-        self._check_unchanged(read)
+        self._check_unchanged(offset)
         return True
 
-    def _read_into(self, buffer: memoryview) -> int:
+    def _read(self, buffer: memoryview, offset: int) -> int:
         try:
-            return self._file.readinto(buffer) or 0
+            return os.preadv(self._file.fileno(), [buffer], offset)
         except OSError as error:
             raise WalpyError(f"cannot read {self.path!r}: {error.strerror}") from None
 

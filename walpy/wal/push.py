@@ -149,7 +149,7 @@ class WalPush:
                 self._accept_equal(source, found)
                 return
         try:
-            stored = self._archive.put_wal(name, source.chunks(), create_only=overwrite is not Overwrite.REPLACE)
+            stored = self._archive.put_wal_file(name, source, create_only=overwrite is not Overwrite.REPLACE)
         except ObjectExists:
             self._accept_equal(source, layout.wal_object(name, self._archive.codec.extension))
             return
