@@ -14,7 +14,6 @@ ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 # Commands of WAL-G for PostgreSQL that walpy leaves to it.
 WALG_ONLY = frozenset(
     {
-        "backup-mark",
         "catchup-fetch",
         "catchup-list",
         "catchup-push",

@@ -143,7 +143,7 @@ def test_bash_completes_commands() -> None:
     environ = {**os.environ, "_WALPY_COMPLETE": "complete_bash", "COMP_WORDS": "walpy backup-", "COMP_CWORD": "1"}
     code = "import sys; from walpy.cli import main; sys.exit(main([]))"
     result = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    assert result.stdout.split() == ["backup-push", "backup-fetch", "backup-list"]
+    assert result.stdout.split() == ["backup-push", "backup-fetch", "backup-list", "backup-mark"]
 
 
 def test_empty_listing_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The commands that report on an archive's WAL: wal-show, wal-verify."""
+"""The commands that look after an archive: wal-show, wal-verify, backup-mark."""
 
 from typing import Annotated
 
@@ -101,7 +101,19 @@ def _ask_server(config: Config) -> tuple[int, int, int]:
         return read_position(server)
 
 
+def backup_mark(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="BACKUP_NAME", help="A name of backup-list, or LATEST.")],
+    impermanent: Annotated[bool, typer.Option("--impermanent", "-i", help="Take the mark away.")] = False,
+) -> None:
+    """Mark a backup, and those it is made on, as permanent: no delete removes it."""
+    from walpy.backup.mark import backup_mark as mark
+
+    mark(open_archive(ctx.ensure_object(Invocation).load()), name, permanent=not impermanent)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("wal-show", cls=Command)(wal_show)
     app.command("wal-verify", cls=Command)(wal_verify)
+    app.command("backup-mark", cls=Command)(backup_mark)

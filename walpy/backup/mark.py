@@ -1,0 +1,85 @@
+"""backup-mark: protects a backup, and the backups it is made on, from deletion; or gives that up.
+
+metadata.json is what counts (the sentinel keeps the value of its creation). Fields that walpy does not know stay.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from walpy import layout
+from walpy.archive import Archive
+from walpy.backup.catalog import BackupSelector, find_backup, list_backups, read_metadata, read_sentinel
+from walpy.errors import BackupError, ObjectMissing
+
+_WORDS: Final = {True: "permanent", False: "impermanent"}
+
+logger = logging.getLogger(__name__)
+
+
+def backup_mark(archive: Archive, name: str, *, permanent: bool) -> None:
+    """Mark a backup (a name, or LATEST) as permanent, with the whole chain below it, or as impermanent, alone.
+
+    The full backup is marked first, so that a chain is never protected above an unprotected base. Raises BackupError
+    for an unknown backup, and for an impermanent mark below a permanent delta; DataCorrupt for unreadable metadata.
+    """
+    logger.info("Retrieving previous related backups to be marked: toPermanent=%s", str(permanent).lower())
+    name = find_backup(archive, BackupSelector(name))
+    _require_metadata(archive, name)
+    if read_metadata(archive, name).is_permanent == permanent:
+        logger.warning("Backup %s is already marked as %s, ignoring...", name, _WORDS[permanent])
+        names = []
+    else:
+        names = [name]
+    if permanent:
+        bases = [base for base in chain(archive, name) if base != name]
+        names = [base for base in bases if not read_metadata(archive, base).is_permanent] + names
+    elif names:
+        _refuse_below_permanent(archive, name)
+    logger.info("Retrieved backups to be marked, marking: [%s]", " ".join(names))
+    for marked in names:
+        metadata = replace(read_metadata(archive, marked), is_permanent=permanent)
+        archive.put_bytes(layout.metadata(marked), metadata.to_json())
+
+
+def chain(archive: Archive, name: str) -> list[str]:
+    """The backups that one is made on, and itself, the full one first. Raises BackupError for a missing one."""
+    names = [name]
+    while (base := read_sentinel(archive, names[0]).delta_from) is not None:
+        if base in names:
+            raise BackupError(f"backup {name} is a delta of itself, by way of {base}")
+        names.insert(0, base)
+    return names
+
+
+def _refuse_below_permanent(archive: Archive, name: str) -> None:
+    logger.info("retrieving permanent objects")
+    children: dict[str, list[str]] = {}
+    for backup in list_backups(archive):
+        base = read_sentinel(archive, backup.name).delta_from
+        if base is not None:
+            children.setdefault(base, []).append(backup.name)
+    for dependent in _below(children, name):
+        if read_metadata(archive, dependent).is_permanent:
+            raise BackupError(
+                f"Failed to get previous backups: Can't mark backup '{name}' as impermanent. There is permanent "
+                "increment backup that depends on this backup.",
+                f"Mark {dependent} as impermanent first.",
+            )
+
+
+def _below(children: dict[str, list[str]], name: str) -> Iterator[str]:
+    """Every backup that depends on one, directly or not."""
+    for child in children.get(name, ()):
+        yield child
+        yield from _below(children, child)
+
+
+def _require_metadata(archive: Archive, name: str) -> None:
+    try:
+        archive.storage.stat(layout.metadata(name))
+    except ObjectMissing:
+        raise BackupError(
+            f"backup {name} has no metadata.json, so it cannot be marked", "WAL-E writes none; take a new backup."
+        ) from None
