@@ -22,7 +22,6 @@ WALG_ONLY = frozenset(
         "copy",
         "delete",
         "pgbackrest",
-        "st",
         "wal-receive",
         "wal-restore",
     }

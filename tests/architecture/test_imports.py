@@ -37,7 +37,7 @@ LAYERS = [
     ],
     ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
     ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
-    ["walpy.wal", "walpy.backup"],
+    ["walpy.wal", "walpy.backup", "walpy.objects"],
     ["walpy.agent"],
     [
         "walpy.cli_invocation",
@@ -46,6 +46,7 @@ LAYERS = [
         "walpy.cli_config",
         "walpy.cli_daemon",
         "walpy.cli_archive",
+        "walpy.cli_st",
         "walpy.cli",
     ],
     ["walpy.__main__"],

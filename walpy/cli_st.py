@@ -1,0 +1,140 @@
+"""`walpy st`: looks at, moves and removes single objects of the archive, by their stored names."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from walpy import objects
+from walpy.archive import Archive, open_archive
+from walpy.cli_invocation import Invocation, print_result
+from walpy.cli_usage import Command, Group
+from walpy.errors import WalpyError
+
+app = typer.Typer(help="Look at, move and remove single objects.", invoke_without_command=True, rich_markup_mode=None)
+check = typer.Typer(help="Check access to the storage.", invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(check, name="check", cls=Group)
+
+Target = Annotated[
+    str, typer.Option("--target", "-t", metavar="NAME", help="Storage to use; this version knows: default, all.")
+]
+Glob = Annotated[bool, typer.Option("--glob", "-g", help="The name is a pattern: * ? [..], part by part.")]
+Name = Annotated[str, typer.Argument(metavar="OBJECT", help="As stored: wal_005/00000002.history.lz4.")]
+
+
+@app.callback()
+@check.callback()
+def _without_command(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        print_result(ctx.get_help() + "\n")
+
+
+def _archive(ctx: typer.Context, target: str) -> Archive:
+    objects.require_default(target)
+    return open_archive(ctx.ensure_object(Invocation).load())
+
+
+@app.command("ls", cls=Command)
+def ls(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="[FOLDER]", help="Default: the root.", show_default=False)] = "",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="All objects below.")] = False,
+    glob: Glob = False,
+    target: Target = "",
+) -> None:
+    """List a folder."""
+    print_result(objects.list_objects(_archive(ctx, target), path, recursive=recursive, glob=glob))
+
+
+@app.command("stat", cls=Command)
+def stat(ctx: typer.Context, name: Name, target: Target = "") -> None:
+    """Show one object's size and time."""
+    print_result(objects.stat_object(_archive(ctx, target), name))
+
+
+@app.command("cat", cls=Command)
+def cat(
+    ctx: typer.Context,
+    name: Name,
+    decompress: Annotated[bool, typer.Option("--decompress", help="By the extension of the name.")] = False,
+    glob: Glob = False,
+    target: Target = "",
+) -> None:
+    """Write an object to stdout, as it is stored."""
+    archive = _archive(ctx, target)
+    for found in objects.matching_objects(archive, name) if glob else [name]:
+        try:
+            objects.write_object(archive, found, sys.stdout.buffer, decompress=decompress)
+        except OSError as error:
+            raise WalpyError(f"cannot write the output: {error.strerror}") from None
+
+
+@app.command("get", cls=Command)
+def get(
+    ctx: typer.Context,
+    name: Name,
+    destination: Annotated[str, typer.Argument(metavar="FILE|DIRECTORY", help="The file must not exist.")],
+    no_decompress: Annotated[bool, typer.Option("--no-decompress", help="Keep the bytes as stored.")] = False,
+    _no_decrypt: Annotated[bool, typer.Option("--no-decrypt", help="Accepted; nothing is encrypted yet.")] = False,
+    glob: Glob = False,
+    target: Target = "",
+) -> None:
+    """Write an object to a new file, decompressed by the extension of its name."""
+    archive = _archive(ctx, target)
+    for found in objects.matching_objects(archive, name) if glob else [name]:
+        objects.fetch_object(archive, found, destination, decompress=not no_decompress)
+
+
+@app.command("put", cls=Command)
+def put(
+    ctx: typer.Context,
+    paths: Annotated[list[str], typer.Argument(metavar="[FILE] OBJECT", help="With -s: OBJECT alone.")],
+    read_stdin: Annotated[bool, typer.Option("--read-stdin", "-s", help="Store what comes on stdin.")] = False,
+    no_compress: Annotated[bool, typer.Option("--no-compress", help="Store the bytes as they are.")] = False,
+    _no_encrypt: Annotated[bool, typer.Option("--no-encrypt", help="Accepted; nothing is encrypted yet.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite an object that exists.")] = False,
+    target: Target = "",
+) -> None:
+    """Store a file, compressed; the codec's extension is appended to the name."""
+    expected = 1 if read_stdin else 2
+    if len(paths) != expected:
+        ctx.fail(f"accepts {expected} arg(s), received {len(paths)}")
+    archive = _archive(ctx, target)
+    if read_stdin:
+        objects.store_file(archive, sys.stdin.buffer, paths[0], compress=not no_compress, overwrite=force)
+        return
+    try:
+        file = open(paths[0], "rb")  # noqa: SIM115 - closed below; only its opening is ours to explain
+    except OSError as error:
+        raise WalpyError(f"cannot read {paths[0]!r}: {error.strerror}") from None
+    with file:
+        objects.store_file(archive, file, paths[1], compress=not no_compress, overwrite=force)
+
+
+@app.command("rm", cls=Command)
+def rm(
+    ctx: typer.Context,
+    prefix: Annotated[str, typer.Argument(metavar="OBJECT|FOLDER/", help="A folder with all below it.")],
+    glob: Glob = False,
+    target: Target = "",
+) -> None:
+    """Remove an object, or a folder."""
+    archive = _archive(ctx, target)
+    for found in objects.matching_objects(archive, prefix) if glob else [prefix]:
+        objects.remove_objects(archive, found)
+
+
+@check.command("read", cls=Command)
+def check_read(
+    ctx: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[OBJECT]...")] = None,
+    target: Target = "",
+) -> None:
+    """Check that the storage can be listed, and holds the objects named."""
+    objects.check_read(_archive(ctx, target), names or [])
+
+
+@check.command("write", cls=Command)
+def check_write(ctx: typer.Context, target: Target = "") -> None:
+    """Check that an object can be stored and removed."""
+    objects.check_write(_archive(ctx, target))
