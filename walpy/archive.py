@@ -5,11 +5,12 @@ one chunk inflates to.
 """
 
 import json
+import logging
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
-from walpy.errors import ConfigError, DataCorrupt, ObjectMissing
+from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing
 from walpy.storage import open_storage
 from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
 from walpy.stream.parallel import Helpers
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from walpy.config import Config
-    from walpy.storage.base import Chunk, Storage
+    from walpy.storage.base import Chunk, ObjectReader, Storage
     from walpy.stream.parallel import PieceSource
 
 # Bytes of a WAL file's pieces, for formats that lose nothing by small ones: less fresh memory, which is slow to touch.
 WAL_PIECE_SIZES = {"lz4": 256 << 10}
+MOST_MISSED = 64  # files that a WalHints remembers as absent; recovery asks for one or two again and again
+
+logger = logging.getLogger(__name__)
 
 
 class Stored(NamedTuple):
@@ -34,6 +38,48 @@ class Stored(NamedTuple):
     stored_size: int
 
 
+class WalHints:
+    """What became of earlier look-ups of WAL files; it chooses the first request of the next one, and answers none.
+
+    That a file is absent is always the storage's word on all names that it could have: a set of extensions seen so far
+    would be wrong on the day on which another writer uses a new one. Safe for threads.
+
+    suffix: what follows a file's name in the object's, by the file that was found last; the codec's at first.
+    """
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self.is_blank = True  # nothing was noted yet
+        self._missed: dict[str, None] = {}  # in the order in which they were asked for
+
+    def expects_absence(self, file_name: str) -> bool:
+        """Whether to look for all candidates first, which proves an absence by one request and costs a hit one more.
+
+        Recovery asks for the history of the next timeline to learn that there is none, and for a missing segment again.
+        """
+        return file_name in self._missed or file_name.endswith(".history")
+
+    @property
+    def last_missed(self) -> str:
+        """The file that was missed last, and was not found since; empty: none."""
+        return next(reversed(self._missed), "")
+
+    def note_missed(self, file_name: str) -> None:
+        """No object holds a file, at this moment."""
+        if file_name.endswith(".history"):
+            return
+        self.is_blank = False
+        self._missed[file_name] = None
+        while len(self._missed) > MOST_MISSED:
+            self._missed.pop(next(iter(self._missed)), None)
+
+    def note_found(self, file_name: str, suffix: str) -> None:
+        """An object with a suffix holds a file."""
+        self.is_blank = False
+        self.suffix = suffix
+        self._missed.pop(file_name, None)
+
+
 class Archive:
     """One archive; safe to use from several threads. codec is the one for writing."""
 
@@ -41,6 +87,7 @@ class Archive:
         self.config = config
         self.storage = storage
         self.codec = write_codec
+        self.hints = WalHints(layout.with_extension("", write_codec.extension))
         self._helpers = Helpers()
 
     def encode(self, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
@@ -84,21 +131,35 @@ class Archive:
 
     @contextmanager
     def open_wal(self, file_name: str) -> "Iterator[Iterator[Chunk]]":
-        """Decoded chunks of a WAL file: one request when the configured codec wrote it, else a look-up first.
+        """Decoded chunks of a WAL file: one request for what is there, one or two to prove an absence, see WalHints.
 
         Raises ObjectMissing when the storage says that no candidate exists.
         """
-        name = layout.wal_object(file_name, self.codec.extension)
-        try:
-            reader = self.storage.open(name)
-        except ObjectMissing:
-            found = self.find_wal(file_name)
-            if found is None:
-                raise ObjectMissing(f"no object of {self.storage.url} holds {file_name!r}") from None
-            name = found
-            reader = self.storage.open(name)
-        with reader, closing(self._decode_wal(file_name, name, reader)) as chunks:
+        name, opened = self._open_wal(file_name)
+        with opened as reader, closing(self._decode_wal(file_name, name, reader)) as chunks:
             yield chunks
+
+    def _open_wal(self, file_name: str) -> "tuple[str, ObjectReader]":
+        if self.hints.expects_absence(file_name):
+            try:
+                return self._open_listed(file_name)
+            except AccessDenied:
+                logger.debug("these credentials cannot list: %s is asked for by name", file_name)
+        name = layout.wal_object(file_name, "") + self.hints.suffix
+        try:
+            return name, self.storage.open(name)
+        except ObjectMissing:
+            return self._open_listed(file_name)
+
+    def _open_listed(self, file_name: str) -> "tuple[str, ObjectReader]":
+        """Open what a look-up of all candidates finds: one request for them together, where the storage can list."""
+        name = self.find_wal(file_name)
+        if name is None:
+            self.hints.note_missed(file_name)
+            raise ObjectMissing(f"no object of {self.storage.url} holds {file_name!r}")
+        opened = self.storage.open(name)
+        self.hints.note_found(file_name, name.removeprefix(layout.wal_object(file_name, "")))
+        return name, opened
 
     @contextmanager
     def open_wal_object(self, file_name: str, name: str) -> "Iterator[Iterator[Chunk]]":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from walpy.errors import DataCorrupt, ObjectMissing
 from walpy.wal.files import is_being_written
+from walpy.wal.hints import remembered
 from walpy.wal.local import find_wal_directory
 from walpy.wal.prefetch import PrefetchFolder, check_prefetched
 from walpy.wal.segment import is_segment_name
@@ -47,7 +48,7 @@ def download_wal(archive: "Archive", name: str, destination: str) -> None:
     """Restore a WAL file from the storage, whatever was prefetched. Raises as wal_fetch."""
     target = FetchTarget(name, destination, archive.config.text("PGDATA"))
     try:
-        with archive.open_wal(name) as chunks:
+        with remembered(archive, destination), archive.open_wal(name) as chunks:
             target.receive(chunks)
     except ObjectMissing:
         raise ObjectMissing(f"Archive '{name}' does not exist.") from None
