@@ -3,12 +3,14 @@
 # make check         the static half alone: format, lint, types
 # make test-matrix   the suite's PostgreSQL part on 13 to 18
 # make test-servers  the storage suite on servers that check signatures and preconditions
-# make bench         the benchmarks (see benchmarks/README.md)
+# make bench         the benchmarks (see benchmarks/README.md); BENCH_ARGS="--only backup" for some rows
+# make bench-quick   the same on a tenth of the data, to see that every row works
 
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test check test-matrix test-servers bench clean
+.PHONY: demo test check test-matrix test-servers bench bench-quick clean
 
 demo:
 	@sh tests/setup.sh demo
@@ -37,7 +39,11 @@ test-servers:
 
 bench:
 	@sh tests/setup.sh test
-	$$(readlink -f .venv)/bin/python -m benchmarks
+	$$(readlink -f .venv)/bin/python -m benchmarks run $(BENCH_ARGS)
+
+bench-quick:
+	@sh tests/setup.sh test
+	$$(readlink -f .venv)/bin/python -m benchmarks quick $(BENCH_ARGS)
 
 clean:
 	rm -rf .venv .work .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,22 +1,91 @@
-"""Run benchmarks by name: python -m benchmarks [startup] [wal] [memory]; all of them without a name."""
+"""python -m benchmarks run | quick | report | scaling | rows; see benchmarks/README.md."""
 
+import argparse
+import os
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from benchmarks import memory, startup, wal
+from benchmarks import results
+from benchmarks.privileges import become_unprivileged, compile_all
+from benchmarks.report.markdown import summary_table
+from benchmarks.report.write import generated, replace_generated, write_plots
+from benchmarks.rows.table import GROUPS, all_rows, chosen
+from benchmarks.scaling import scaling
+from benchmarks.session import Options, measure
 
-BENCHMARKS = {"startup": startup.main, "wal": wal.main, "memory": memory.main}
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+PLOTS = "benchmarks"  # folder beside the page
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = made.add_subparsers(dest="command", required=True)
+    work = Path(tempfile.gettempdir()) / "walpy-benchmarks"
+    for name in ("run", "quick", "scaling", "startup", *GROUPS):
+        command = commands.add_parser(name)
+        command.add_argument("--work", type=Path, default=work, help="where the data stays (default: %(default)s)")
+        command.add_argument("--output", type=Path, help="where results go (default: WORK/results)")
+        command.add_argument("--quick", action="store_true", help="a tenth of the data, two samples")
+        command.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows, groups, or how names begin")
+        command.add_argument("--memory-sink", action="store_true", help="S3 objects in memory instead of files")
+    report = commands.add_parser("report")
+    report.add_argument("result", type=Path, nargs="+", help="result.json; of later ones the rows replace earlier rows")
+    report.add_argument("--page", type=Path, default=PAGE)
+    commands.add_parser("rows")
+    return made
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What to measure."""
+    names = arguments.only or ([] if arguments.command in ("run", "quick", "scaling") else [arguments.command])
+    is_quick = arguments.quick or arguments.command == "quick"
+    output = arguments.output or arguments.work / "results"
+    return Options(
+        arguments.work.absolute(), output.absolute(), chosen(names), is_quick=is_quick,
+        is_sink_in_memory=arguments.memory_sink,
+    )  # fmt: skip
+
+
+def start(arguments: argparse.Namespace, words: Sequence[str]) -> None:
+    """Measure, as an unprivileged user."""
+    options = options_of(arguments)
+    for directory in (options.work, options.output):
+        directory.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        compile_all()
+        become_unprivileged(options.work, options.output, [*words, "--work", str(options.work), "--output",
+                                                           str(options.output)])  # fmt: skip
+    if arguments.command == "scaling":
+        print(scaling(options))
+        return
+    print(summary_table(measure(options)))
+    print(f"results: {options.output}")
+
+
+def report(paths: Sequence[Path], page: Path) -> None:
+    """Renew the generated part of the page, and its plots."""
+    result = results.load(paths[0])
+    for path in paths[1:]:
+        result = results.merged(result, results.load(path))
+    page.write_text(replace_generated(page.read_text(), generated(result, PLOTS)))
+    plots = page.parent / PLOTS
+    plots.mkdir(exist_ok=True)
+    write_plots(result, plots)
 
 
 def main() -> None:
-    """Run what the command line names."""
-    names = sys.argv[1:] or list(BENCHMARKS)
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        sys.exit(f"unknown benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    for name in names:
-        print(f"## {name}\n")
-        BENCHMARKS[name]()
-        print()
+    """Do what the command line names."""
+    words = sys.argv[1:]
+    arguments = parser().parse_args(words)
+    if arguments.command == "report":
+        report(arguments.result, arguments.page)
+    elif arguments.command == "rows":
+        print("\n".join(f"{row.name:22} {row.title}" for row, _ in all_rows().values()))
+    else:
+        start(arguments, words)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What is archived: PostgreSQL clusters, WAL segments by kind, small files; made once and kept."""

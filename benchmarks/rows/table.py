@@ -1,0 +1,170 @@
+"""All rows in the order of the report, with their targets and the plans that measure them."""
+
+from collections.abc import Callable
+
+from benchmarks.bench import Bench
+from benchmarks.model import OWN, Absent, Plan, Row, Target
+from benchmarks.rows.backup import backup_plan
+from benchmarks.rows.catalogue import list_plan
+from benchmarks.rows.restore import restore_plan
+from benchmarks.rows.startup import startup_plan
+from benchmarks.rows.wal_bulk import burst_plan, recovery_plan
+from benchmarks.rows.wal_fetch import daemon_fetch_plan, fetch_plan, hit_plan
+from benchmarks.rows.wal_push import daemon_push_plan, push_plan
+
+PUSH = "one segment, data directory as PostgreSQL has it; every program flushes file and folder, the codec by `sync`"
+FETCH = "one segment to RECOVERYXLOG, compared with its source; nobody flushes it; nothing is fetched ahead"
+DAEMON = "as the row of the plain command; WAL-G's compiled client asks a daemon that runs already"
+BURST = "all segments ready at once; `sh -c` each, oldest first, its mark renamed; as durable as in the single push"
+RECOVERY = "`sh -c` each into one name, read, compared, removed; fetching ahead as each program does by default"
+BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a flush of the file system is timed too"
+RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
+LIST = "backups of sentinel and metadata alone; the number of listed backups is checked"
+
+BACKUP_MEMORY, S3_BACKUP_MEMORY, BURST_MEMORY = 128.0, 200.0, 100.0  # MB
+
+Planner = Callable[[Bench], Plan]
+
+
+def missing_command(bench: Bench, name: str) -> Plan:
+    """A row whose command this walpy lacks."""
+    return Plan([Absent(OWN, OWN, f"walpy has no {name} in this version")], bench.rounds(1), 0.0)
+
+
+def wal_rows() -> list[tuple[Row, Planner]]:
+    """One segment, bursts, recoveries."""
+    return [
+        (Row("push-file-lz4", "wal-push, file, lz4", PUSH, Target(0.70)), lambda b: push_plan(b, "lz4", "file")),
+        (Row("push-file-zstd", "wal-push, file, zstd", PUSH, Target(0.55)), lambda b: push_plan(b, "zstd", "file")),
+        (Row("push-s3-lz4", "wal-push, S3, lz4", PUSH, Target(0.55)), lambda b: push_plan(b, "lz4", "s3")),
+        (Row("push-daemon-lz4", "wal-push, daemon, lz4", DAEMON, Target(0.60)), lambda b: daemon_push_plan(b, "lz4")),
+        (
+            Row("push-daemon-zstd", "wal-push, daemon, zstd", DAEMON, Target(0.55)),
+            lambda b: daemon_push_plan(b, "zstd"),
+        ),
+        (Row("fetch-file-lz4", "wal-fetch, file, lz4", FETCH, Target(0.85)), lambda b: fetch_plan(b, "lz4")),
+        (Row("fetch-file-zstd", "wal-fetch, file, zstd", FETCH, Target(0.95)), lambda b: fetch_plan(b, "zstd")),
+        (
+            Row("fetch-hit", "wal-fetch, prefetched", "the segment lies where each program keeps them", Target(1.0)),
+            lambda b: hit_plan(b, "lz4"),
+        ),
+        (Row("fetch-daemon-lz4", "wal-fetch, daemon, lz4", DAEMON, Target(1.0)), lambda b: daemon_fetch_plan(b, "lz4")),
+        (
+            Row("fetch-daemon-zstd", "wal-fetch, daemon, zstd", DAEMON, Target(0.60)),
+            lambda b: daemon_fetch_plan(b, "zstd"),
+        ),
+        (
+            Row("burst-lz4", "burst, plain command, lz4", BURST, Target(1.2, BURST_MEMORY), "/s"),
+            lambda b: burst_plan(b, "lz4", is_daemon=False),
+        ),
+        (
+            Row("burst-daemon-lz4", "burst, daemon, lz4", BURST, Target(1.5, BURST_MEMORY), "/s"),
+            lambda b: burst_plan(b, "lz4", is_daemon=True),
+        ),
+        (
+            Row("burst-daemon-zstd", "burst, daemon, zstd", BURST, Target(1.8, BURST_MEMORY), "/s"),
+            lambda b: burst_plan(b, "zstd", is_daemon=True),
+        ),
+        (
+            Row("recovery-lz4", "recovery, plain command, lz4", RECOVERY, Target(1.5), "/s"),
+            lambda b: recovery_plan(b, "lz4", is_daemon=False),
+        ),
+        (
+            Row("recovery-daemon-lz4", "recovery, daemon, lz4", RECOVERY, Target(1.2), "/s"),
+            lambda b: recovery_plan(b, "lz4", is_daemon=True),
+        ),
+    ]
+
+
+def backup_row(codec: str, storage: str, ratio: float) -> tuple[Row, Planner]:
+    """A backup of the big cluster."""
+    memory = S3_BACKUP_MEMORY if storage == "s3" else BACKUP_MEMORY
+    title = f"backup, {'S3' if storage == 's3' else 'file'}, {codec}"
+    row = Row(f"backup-{storage}-{codec}", title, BACKUP, Target(ratio, memory))
+    return row, lambda bench: backup_plan(bench, codec, storage, bench.data.big)
+
+
+def restore_row(codec: str, ratio: float) -> tuple[Row, Planner]:
+    """A restore of the big cluster."""
+    row = Row(f"restore-{codec}", f"restore and sync, {codec}", RESTORE, Target(ratio, BACKUP_MEMORY))
+    return row, lambda bench: restore_plan(bench, codec, bench.data.big)
+
+
+def backup_rows() -> list[tuple[Row, Planner]]:
+    """Backups and restores."""
+    return [
+        backup_row("lz4", "file", 0.60),
+        backup_row("zstd", "file", 0.50),
+        backup_row("none", "file", 0.55),
+        backup_row("brotli", "file", 0.60),
+        backup_row("lz4", "s3", 0.60),
+        backup_row("zstd", "s3", 0.50),
+        restore_row("lz4", 0.65),
+        restore_row("zstd", 0.50),
+        (
+            Row("small-backup", "small files, backup, lz4", BACKUP, Target(0.60, BACKUP_MEMORY)),
+            lambda b: backup_plan(b, "lz4", "file", b.data.small),
+        ),
+        (
+            Row("small-restore", "small files, restore and sync, lz4", RESTORE, Target(1.0, BACKUP_MEMORY)),
+            lambda b: restore_plan(b, "lz4", b.data.small),
+        ),
+        (
+            Row("delta-1", "delta backup, 1 % of pages changed", "not measured yet", Target(0.80)),
+            lambda b: missing_command(b, "delta backup"),
+        ),
+        (
+            Row("delta-10", "delta backup, 10 % of pages changed", "not measured yet", Target(0.80)),
+            lambda b: missing_command(b, "delta backup"),
+        ),
+    ]
+
+
+def catalogue_rows() -> list[tuple[Row, Planner]]:
+    """Listings, and what a start costs."""
+    return [
+        (Row("list-few", "backup-list, few backups (1,000; quick: 100)", LIST, Target(1.2)), lambda b: list_plan(b, 0)),
+        (
+            Row("list-many", "backup-list, many backups (10,000; quick: 1,000)", LIST, Target(0.8)),
+            lambda b: list_plan(b, 1),
+        ),
+        (
+            Row("list-detail-s3", "backup-list --detail, many backups, S3", LIST, Target(0.5)),
+            lambda b: list_plan(b, 1, is_detailed=True, storage="s3"),
+        ),
+        (
+            Row("wal-show", "wal-show", "not measured yet", Target(0.8)),
+            lambda b: missing_command(b, "wal-show"),
+        ),
+        (
+            Row("wal-verify", "wal-verify", "not measured yet", Target(0.8)),
+            lambda b: missing_command(b, "wal-verify"),
+        ),
+        (Row("startup", "start without work", "exec to exit", Target()), startup_plan),
+    ]
+
+
+def all_rows() -> dict[str, tuple[Row, Planner]]:
+    """Every row by its name."""
+    return {row.name: (row, planner) for row, planner in [*wal_rows(), *backup_rows(), *catalogue_rows()]}
+
+
+GROUPS = {
+    "wal": [row.name for row, _ in wal_rows()],
+    "memory": ["burst-lz4", "backup-file-lz4", "restore-lz4", "small-backup", "small-restore"],
+}
+
+
+def chosen(words: list[str]) -> list[str]:
+    """Names of the rows that words name: a row, a group, or the beginning of names. Raises LookupError.
+
+    No words: all rows.
+    """
+    names = list(all_rows())
+    found: list[str] = []
+    for word in words:
+        named = [word] if word in names else GROUPS.get(word) or [name for name in names if name.startswith(word)]
+        if not named:
+            raise LookupError(f"no row {word!r}; there are {', '.join([*names, *GROUPS])}")
+        found += named
+    return [name for name in names if name in found] if words else names

@@ -1,0 +1,1 @@
+"""How each program is told to do a row's work."""
