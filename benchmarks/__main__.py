@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report")
     report.add_argument("result", type=Path, nargs="+", help="result.json; of later ones the rows replace earlier rows")
     report.add_argument("--page", type=Path, default=PAGE)
+    report.add_argument("--scaling", type=Path, help="scaling.md of a run of `scaling`")
     commands.add_parser("rows")
     return made
 
@@ -65,12 +66,15 @@ def start(arguments: argparse.Namespace, words: Sequence[str]) -> None:
     print(f"results: {options.output}")
 
 
-def report(paths: Sequence[Path], page: Path) -> None:
+def report(paths: Sequence[Path], page: Path, scaling_path: Path | None) -> None:
     """Renew the generated part of the page, and its plots."""
     result = results.load(paths[0])
     for path in paths[1:]:
         result = results.merged(result, results.load(path))
-    page.write_text(replace_generated(page.read_text(), generated(result, PLOTS)))
+    content = generated(result, PLOTS)
+    if scaling_path:
+        content += f"\n### Scaling of a backup, file, lz4\n\n{scaling_path.read_text()}"
+    page.write_text(replace_generated(page.read_text(), content))
     plots = page.parent / PLOTS
     plots.mkdir(exist_ok=True)
     write_plots(result, plots)
@@ -81,7 +85,7 @@ def main() -> None:
     words = sys.argv[1:]
     arguments = parser().parse_args(words)
     if arguments.command == "report":
-        report(arguments.result, arguments.page)
+        report(arguments.result, arguments.page, arguments.scaling)
     elif arguments.command == "rows":
         print("\n".join(f"{row.name:22} {row.title}" for row, _ in all_rows().values()))
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.model import Cell, Result, Row, RowResult
+from benchmarks.model import OWN, Cell, Result, Row, RowResult
 from benchmarks.report.compare import MB, Verdict, verdict
 from benchmarks.summary import spread
 
@@ -61,8 +61,9 @@ def megabytes(value: int | None) -> str:
 
 
 def summary_table(result: Result) -> str:
-    """One line for each row."""
-    return table(SUMMARY_HEAD, (summary_line(row, verdict(row)) for row in result.rows))
+    """One line for each row that compares walpy with its peers."""
+    compared = (row for row in result.rows if any(cell.program == OWN and cell.is_headline for cell in row.cells))
+    return table(SUMMARY_HEAD, (summary_line(row, verdict(row)) for row in compared))
 
 
 def summary_line(result: RowResult, found: Verdict) -> list[str]:
@@ -90,7 +91,7 @@ def shown(cell: Cell, row: Row) -> str:
 
 def why_missing(result: RowResult) -> str:
     """Why walpy has no value in a row."""
-    reasons = [cell.reason.split("\n")[0] for cell in result.cells if cell.program == "walpy" and not cell.values]
+    reasons = [cell.reason.split("\n")[0] for cell in result.cells if cell.program == OWN and not cell.values]
     return reasons[0] if reasons else "not measured"
 
 

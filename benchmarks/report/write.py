@@ -36,7 +36,7 @@ def overview(rows: Sequence[RowResult]) -> str | None:
         if ratio:
             relative = ratio if row.row.direction == "less" else 1 / ratio
             items.append(Bar(row.row.title, relative, relative, relative, f"{relative:.2f}", relative <= 1))
-    return bars("time of walpy / time of the best peer (line: equal)", items, 1.0) if items else None
+    return bars("time of walpy / time of the best peer", items, 1.0, "equal") if items else None
 
 
 def write_report(result: Result, output: Path) -> None:

@@ -32,6 +32,7 @@ def backup_plan(bench: Bench, codec: str, storage: str, directory: Path, rounds:
     if storage == "s3":
         entries.append(with_barman(bench, cluster))
     else:
+        entries.insert(1, verifying(bench, cluster, codec))
         entries += [*with_pg_basebackup(bench, cluster, codec), with_pgbackrest(bench, cluster, codec)]
         entries.append(with_shell(bench, cluster, codec))
     size = cluster.size
@@ -47,10 +48,21 @@ def walg_like(
         return bench.missing(program, label)
     where = place(bench, f"{program}-{len(more)}", storage)
     environment = settings(bench, where, codec, {**cluster.environment, **more})
-    command = bench.command(
-        program, "backup-push", str(cluster.directory), environment=environment, directory=bench.work
-    )
+    words = ["backup-push", str(cluster.directory)]
+    command = bench.command(program, *words, environment=environment, directory=bench.work)
     return Variant(program, label, lambda: void(run(command)), where.clear, stored=where.stored)
+
+
+def verifying(bench: Bench, cluster: Cluster, codec: str) -> Variant | Absent:
+    """walpy, every page's checksum verified on the way."""
+    if OWN not in bench.programs:
+        return bench.missing(OWN)
+    where = place(bench, "walpy-verify", "file")
+    environment = settings(bench, where, codec, cluster.environment)
+    words = ["backup-push", "--verify", str(cluster.directory)]
+    command = bench.command(OWN, *words, environment=environment, directory=bench.work)
+    label = f"{OWN} --verify"
+    return Variant(OWN, label, lambda: void(run(command)), where.clear, stored=where.stored, is_headline=False)
 
 
 def with_pg_basebackup(bench: Bench, cluster: Cluster, codec: str) -> list[Variant | Absent]:

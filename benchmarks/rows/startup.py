@@ -25,12 +25,12 @@ def startup_plan(bench: Bench) -> Plan:
     """The bare interpreter, the hot commands' imports, and every peer's --version."""
     python = sys.executable
     entries: list[Variant | Absent] = [
-        starter(bench, OWN, "python -S -E -I, nothing", [python, "-S", "-E", "-I", "-c", "pass"], is_headline=False),
-        starter(bench, OWN, "python, nothing", [python, "-c", "pass"], is_headline=False),
+        starter(bench, OWN, "python -S -E -I, nothing", [python, "-S", "-E", "-I", "-c", "pass"]),
+        starter(bench, OWN, "python, nothing", [python, "-c", "pass"]),
     ]
     for label, code in OWN_IMPORTS.items():
         command = [python, "-c", code] if code else [bench.programs[OWN], "--version"]
-        entries.append(starter(bench, OWN, label, command, is_headline=not code))
+        entries.append(starter(bench, OWN, label, command))
     for name, arguments in PEERS.items():
         is_here = name in bench.programs
         entries.append(
@@ -40,7 +40,7 @@ def startup_plan(bench: Bench) -> Plan:
     return Plan(entries, bench.rounds(ROUNDS), 0.0)
 
 
-def starter(bench: Bench, program: str, label: str, words: list[str], *, is_headline: bool = True) -> Variant:
-    """One process."""
+def starter(bench: Bench, program: str, label: str, words: list[str]) -> Variant:
+    """One process; none stands for its program, as they do different things."""
     command = Command(tuple(words), bench.environment, bench.work)
-    return Variant(program, label, lambda: void(run(command)), is_headline=is_headline)
+    return Variant(program, label, lambda: void(run(command)), is_headline=False)

@@ -37,13 +37,15 @@ def wal_rows() -> list[tuple[Row, Planner]]:
         (Row("push-file-lz4", "wal-push, file, lz4", PUSH, Target(0.70)), lambda b: push_plan(b, "lz4", "file")),
         (Row("push-file-zstd", "wal-push, file, zstd", PUSH, Target(0.55)), lambda b: push_plan(b, "zstd", "file")),
         (Row("push-s3-lz4", "wal-push, S3, lz4", PUSH, Target(0.55)), lambda b: push_plan(b, "lz4", "s3")),
+        (Row("push-s3-zstd", "wal-push, S3, zstd", PUSH), lambda b: push_plan(b, "zstd", "s3")),
         (Row("push-daemon-lz4", "wal-push, daemon, lz4", DAEMON, Target(0.60)), lambda b: daemon_push_plan(b, "lz4")),
         (
             Row("push-daemon-zstd", "wal-push, daemon, zstd", DAEMON, Target(0.55)),
             lambda b: daemon_push_plan(b, "zstd"),
         ),
-        (Row("fetch-file-lz4", "wal-fetch, file, lz4", FETCH, Target(0.85)), lambda b: fetch_plan(b, "lz4")),
-        (Row("fetch-file-zstd", "wal-fetch, file, zstd", FETCH, Target(0.95)), lambda b: fetch_plan(b, "zstd")),
+        (Row("fetch-file-lz4", "wal-fetch, file, lz4", FETCH, Target(0.85)), lambda b: fetch_plan(b, "lz4", "file")),
+        (Row("fetch-file-zstd", "wal-fetch, file, zstd", FETCH, Target(0.95)), lambda b: fetch_plan(b, "zstd", "file")),
+        (Row("fetch-s3-lz4", "wal-fetch, S3, lz4", FETCH), lambda b: fetch_plan(b, "lz4", "s3")),
         (
             Row("fetch-hit", "wal-fetch, prefetched", "the segment lies where each program keeps them", Target(1.0)),
             lambda b: hit_plan(b, "lz4"),

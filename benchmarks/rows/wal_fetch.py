@@ -8,20 +8,19 @@ from benchmarks.bench import SHELL, Bench
 from benchmarks.measure import run
 from benchmarks.model import OWN, Absent, Command, Plan, Variant
 from benchmarks.rows.wal_push import ROUNDS, SHELL_CODECS, lacks_daemon, void
-from benchmarks.tools import pgbackrest
+from benchmarks.tools import barman, pgbackrest
 from benchmarks.tools.daemon import Daemon
 from benchmarks.tools.home import RECOVERED, forget_prefetched, make_home
 from benchmarks.tools.walg_like import AGENT_OFF, NO_PREFETCH, place, settings
 
 
-def fetch_plan(bench: Bench, codec: str) -> Plan:
-    """The plain command of every program from a folder, nothing prefetched."""
+def fetch_plan(bench: Bench, codec: str, storage: str) -> Plan:
+    """The plain command of every program, nothing prefetched; storage: "file" or "s3"."""
     entries = [
-        walg_like(bench, OWN, f"{OWN}, defaults", codec, {}),
-        walg_like(bench, OWN, f"{OWN}, agent off", codec, AGENT_OFF, is_headline=False),
-        walg_like(bench, "wal-g", "wal-g", codec, {}),
-        with_pgbackrest(bench, codec),
-        with_shell(bench, codec),
+        walg_like(bench, OWN, f"{OWN}, defaults", codec, {}, storage),
+        walg_like(bench, OWN, f"{OWN}, agent off", codec, AGENT_OFF, storage, is_headline=False),
+        walg_like(bench, "wal-g", "wal-g", codec, {}, storage),
+        *((with_pgbackrest(bench, codec), with_shell(bench, codec)) if storage == "file" else (with_barman(bench),)),
     ]
     return plan_of(bench, codec, entries)
 
@@ -34,7 +33,14 @@ def plan_of(bench: Bench, codec: str, entries: list[Variant | Absent]) -> Plan:
 
 
 def walg_like(
-    bench: Bench, program: str, label: str, codec: str, more: dict[str, str], *, is_headline: bool = True
+    bench: Bench,
+    program: str,
+    label: str,
+    codec: str,
+    more: dict[str, str],
+    storage: str = "file",
+    *,
+    is_headline: bool = True,
 ) -> Variant | Absent:
     """walpy or WAL-G, told not to fetch ahead."""
     if program not in bench.programs:
@@ -42,7 +48,8 @@ def walg_like(
     segment = bench.data.segment()
     name = f"{program}-{len(more)}"
     home = make_home(bench, name, [segment.name])
-    where = place(bench, name, "file")
+    where = place(bench, name, storage)
+    where.clear()
     environment = settings(bench, where, codec, {"PGDATA": str(home), **NO_PREFETCH, **more})
     push = bench.command(program, "wal-push", f"pg_wal/{segment.name}", environment=environment, directory=home)
     run(push)
@@ -87,6 +94,19 @@ def with_shell(bench: Bench, codec: str) -> Variant | Absent:
     run(Command(("sh", "-c", line), bench.environment, home))
     fetch = Command(("sh", "-c", f"{codec} -d -q -c {stored} > {RECOVERED}"), bench.environment, home)
     return Variant(SHELL, label, lambda: void(run(fetch)), finish=lambda: check(home, bench.data.segment()))
+
+
+def with_barman(bench: Bench) -> Variant | Absent:
+    """barman-cloud-wal-restore of an uncompressed segment."""
+    if barman.NAME not in bench.programs:
+        return bench.missing(barman.NAME)
+    segment = bench.data.segment()
+    home = make_home(bench, "barman-home")
+    barman.clear(bench)
+    run(barman.command(bench, "wal-archive", [barman.url(), barman.SERVER, str(segment)]))
+    fetch = barman.command(bench, "wal-restore", [barman.url(), barman.SERVER, segment.name, str(home / RECOVERED)])
+    label = f"{barman.NAME}, none"
+    return Variant(barman.NAME, label, lambda: void(run(fetch)), finish=lambda: check(home, segment))
 
 
 def hit_plan(bench: Bench, codec: str) -> Plan:

@@ -59,3 +59,11 @@ def test_a_row_that_walpy_cannot_run_says_why() -> None:
     text = whole(Result({"data": "none"}, [result(Cell("walpy", "walpy", "absent", "no such command"))]))
     assert "| backup, lz4 | no such command | none measured | - |" in text
     assert "- data: none\n" in text
+
+
+def test_a_row_without_a_headline_of_walpy_is_not_in_the_short_table() -> None:
+    start = RowResult(
+        Row("startup", "start", "exec to exit"), [Cell("walpy", "w", "measured", values=[1.0], is_headline=False)]
+    )
+    assert "start" not in summary_table(Result({}, [start]))
+    assert "### start" in whole(Result({}, [start]))

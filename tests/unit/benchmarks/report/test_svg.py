@@ -17,7 +17,13 @@ def test_a_plot_is_well_formed_and_shows_every_bar() -> None:
 
 
 def test_the_longest_spread_fits_and_the_floor_is_drawn_at_its_value() -> None:
-    root = ElementTree.fromstring(bars("title", ITEMS, floor=4.0))
+    root = ElementTree.fromstring(bars("title", ITEMS, line=4.0, line_label="equal"))
+    assert root.findall(f"{NAME}text")[-1].text == "equal"
     line = root.findall(f"{NAME}path")[-1].attrib["d"]
     assert line.startswith(f"M{WIDTH - RIGHT:.1f} ")
     assert f"M{LEFT}" not in line
+
+
+def test_a_bar_without_spread_has_no_whiskers() -> None:
+    assert len(ElementTree.fromstring(bars("title", [Bar("a", 1.0, 1.0, 1.0, "1")])).findall(f"{NAME}path")) == 0
+    assert len(ElementTree.fromstring(bars("title", ITEMS)).findall(f"{NAME}path")) == 2
