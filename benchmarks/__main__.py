@@ -2,13 +2,15 @@
 
 import argparse
 import os
+import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.privileges import become_unprivileged, compile_all
+from benchmarks.privileges import claim, compile_all, run_unprivileged
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.write import generated, replace_generated, write_plots
 from benchmarks.rows.table import GROUPS, all_rows, chosen
@@ -16,6 +18,7 @@ from benchmarks.scaling import scaling
 from benchmarks.session import Options, measure
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+QUICK_ROUNDS = 2  # enough to see that a row works
 PLOTS = "benchmarks"  # folder beside the page
 
 
@@ -29,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--work", type=Path, default=work, help="where the data stays (default: %(default)s)")
         command.add_argument("--output", type=Path, help="where results go (default: WORK/results)")
         command.add_argument("--quick", action="store_true", help="a tenth of the data, two samples")
+        command.add_argument("--rounds", type=int, metavar="N", help="at most so many samples (quick: 2)")
         command.add_argument("--only", nargs="+", default=[], metavar="ROW", help="rows, groups, or how names begin")
         command.add_argument("--memory-sink", action="store_true", help="S3 objects in memory instead of files")
     report = commands.add_parser("report")
@@ -45,25 +49,32 @@ def options_of(arguments: argparse.Namespace) -> Options:
     is_quick = arguments.quick or arguments.command == "quick"
     output = arguments.output or arguments.work / "results"
     return Options(
-        arguments.work.absolute(), output.absolute(), chosen(names), is_quick=is_quick,
+        work=arguments.work.absolute(),
+        output=output.absolute(),
+        rows=chosen(names),
+        is_quick=is_quick,
+        most_rounds=arguments.rounds or (QUICK_ROUNDS if is_quick else None),
         is_sink_in_memory=arguments.memory_sink,
-    )  # fmt: skip
+    )
 
 
-def start(arguments: argparse.Namespace, words: Sequence[str]) -> None:
-    """Measure, as an unprivileged user."""
+def start(arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    """Measure, as an unprivileged user; the exit status."""
     options = options_of(arguments)
-    for directory in (options.work, options.output):
-        directory.mkdir(parents=True, exist_ok=True)
+    claim(options.work)
+    options.output.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
         compile_all()
-        become_unprivileged(options.work, options.output, [*words, "--work", str(options.work), "--output",
-                                                           str(options.output)])  # fmt: skip
-    if arguments.command == "scaling":
-        print(scaling(options))
-        return
-    print(summary_table(measure(options)))
+        made = options.work / "results"
+        shutil.rmtree(made, ignore_errors=True)
+        status = run_unprivileged(options.work, [*words, "--work", str(options.work), "--output", str(made)])
+        if made.exists() and made != options.output:
+            shutil.copytree(made, options.output, dirs_exist_ok=True)
+        return status
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers are stopped on the way out
+    print(scaling(options) if arguments.command == "scaling" else summary_table(measure(options)))
     print(f"results: {options.output}")
+    return 0
 
 
 def report(paths: Sequence[Path], page: Path, scaling_path: Path | None) -> None:
@@ -89,7 +100,10 @@ def main() -> None:
     elif arguments.command == "rows":
         print("\n".join(f"{row.name:22} {row.title}" for row, _ in all_rows().values()))
     else:
-        start(arguments, words)
+        try:
+            sys.exit(start(arguments, words))
+        except (FileExistsError, LookupError, BlockingIOError) as error:
+            sys.exit(f"benchmarks: {error}")
 
 
 if __name__ == "__main__":

@@ -54,22 +54,22 @@ def tree_size(directory: Path) -> int:
 
 @dataclass
 class Bench:
-    """One run. work: scratch of the run, removed at its end; is_quick: as few samples as show that all works."""
+    """One run. work: scratch of the run, removed at its end; most_rounds: fewer samples than the rule says."""
 
     data: Data
     work: Path
     services: Services
     programs: Mapping[str, str]
     environment: Mapping[str, str]
-    is_quick: bool = False
+    most_rounds: int | None = None
     clusters: dict[Path, Cluster] = field(default_factory=dict)
     write_speed: float = 0.0  # bytes a second, with a flush
     speeds: dict[tuple[str, Path], Speed] = field(default_factory=dict)
     commands: dict[str, bool] = field(default_factory=dict)
 
     def rounds(self, full: int) -> int:
-        """Samples of each variant: as many as the rule says, or enough to see that a row works."""
-        return 2 if self.is_quick else full
+        """Samples of each variant: as many as the rule says, unless the run is to be shorter."""
+        return min(full, self.most_rounds or full)
 
     def missing(self, name: str, label: str = "") -> Absent:
         """The entry of a program that is not on this machine."""
@@ -100,6 +100,7 @@ class Bench:
         """The server of a data directory, started when it does not run."""
         if directory not in self.clusters:
             cluster = Cluster(directory, self.environment)
+            cluster.stop()  # a run that was killed may have left it
             self.services.pids.add(cluster.start())
             self.clusters[directory] = cluster
             cluster.execute("checkpoint")

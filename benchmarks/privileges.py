@@ -4,12 +4,14 @@ import compileall
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+MARK = "walpy-benchmarks"  # file in a work directory: its content is the harness's own
 
 
 def user() -> pwd.struct_passwd:
@@ -20,10 +22,13 @@ def user() -> pwd.struct_passwd:
         return pwd.getpwnam("nobody")
 
 
-def give(path: Path) -> None:
-    """Hand a directory tree over."""
-    account = user()
-    subprocess.check_call(["chown", "-R", f"{account.pw_uid}:{account.pw_gid}", str(path)])
+def claim(work: Path) -> None:
+    """Make a work directory the harness's own. Raises FileExistsError when it holds anything else."""
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / MARK).exists():
+        if any(work.iterdir()):
+            raise FileExistsError(f"{work} holds other files: name a directory of the benchmarks' own")
+        (work / MARK).touch()
 
 
 def compile_all() -> None:
@@ -33,17 +38,28 @@ def compile_all() -> None:
     compileall.compile_dir(str(Path(walpy.__file__).parent), quiet=2)
 
 
-def become_unprivileged(work: Path, output: Path, arguments: Sequence[str]) -> None:
-    """Start the harness again as an unprivileged user, from a copy of its code that this user can reach."""
+def run_unprivileged(work: Path, arguments: Sequence[str]) -> int:
+    """Run the harness as an unprivileged user, from a copy of its code that this user can reach; its exit status.
+
+    work: claimed; becomes the user's, as everything that the user makes in it.
+    """
     code = work / "code"
     shutil.rmtree(code, ignore_errors=True)
     shutil.copytree(PROJECT / "benchmarks", code / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     account = user()
-    for path in (work, output):
-        give(path)
-    os.chdir(code)
-    os.setgroups([])
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
-    environment = {**os.environ, "HOME": str(work), "USER": account.pw_name}
-    os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *arguments], environment)
+    for path in (work, work / MARK):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    process = subprocess.Popen(
+        [sys.executable, "-B", "-m", "benchmarks", *arguments],
+        cwd=code,
+        env={**os.environ, "HOME": str(work), "USER": account.pw_name},
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+    )
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the child has got it too, and stops its servers
+            continue

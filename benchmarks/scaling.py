@@ -104,11 +104,14 @@ def scale_of(workers: int, runs: Sequence[Run]) -> Scale:
 
 
 def serial_and_parallel(scales: Sequence[Scale]) -> tuple[float, float]:
-    """(serial, parallel) seconds of wall = serial + parallel / cores, by least squares over at least two scales."""
+    """(serial, parallel) seconds of wall = serial + parallel / cores, by least squares over at least two scales.
+
+    Neither is below 0, whatever noise says.
+    """
     shares = [1 / scale.workers for scale in scales]
     walls = [scale.wall for scale in scales]
     fit = statistics.linear_regression(shares, walls)
-    return max(0.0, fit.intercept), fit.slope
+    return max(0.0, fit.intercept), max(0.0, fit.slope)
 
 
 def saturation(scales: Sequence[Scale], written_seconds: float) -> list[tuple[str, float]]:

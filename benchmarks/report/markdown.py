@@ -22,6 +22,7 @@ CELL_HEAD = (
     "program",
     "median",
     "quartiles",
+    "p95",
     "range, n",
     "CPU s/GB",
     "servers' CPU s/GB",
@@ -112,6 +113,22 @@ def memory_target(row: Row, found: Verdict) -> str:
     return f" (≤ {row.target.memory:g}{'' if found.is_memory_reached is not False else ': **no**'})"
 
 
+def not_reached(result: Result) -> str:
+    """The rows whose ratio or memory misses its target, one line each; a line that says so when there are none."""
+    found = [(one.row, verdict(one)) for one in result.rows]
+    lines = [
+        f"- {row.title}: {number(one.ratio)} of {one.peer.label}, target {row.target.ratio:g}\n"
+        for row, one in found
+        if one.is_reached is False and one.peer
+    ]
+    lines += [
+        f"- {row.title}: {megabytes(one.own.memory)} MB, target {row.target.memory:g}\n"
+        for row, one in found
+        if one.is_memory_reached is False and one.own
+    ]
+    return "".join(lines) or "- none of the rows measured here\n"
+
+
 def row_section(result: RowResult) -> str:
     """A row's rule and all its cells."""
     lines = (cell_line(cell, result.row) for cell in result.cells)
@@ -129,6 +146,7 @@ def cell_line(cell: Cell, row: Row) -> list[str]:
         cell.label,
         shown(cell, row),
         f"{amount(values.lower_quartile, row)} to {amount(values.upper_quartile, row)}",
+        amount(values.p95, row),
         f"{amount(values.low, row)} to {amount(values.high, row)}, {values.count}",
         number(cell.cpu_per_gb),
         number(cell.servers_cpu_per_gb),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.model import OWN, Result, RowResult
 from benchmarks.report.compare import verdict
-from benchmarks.report.markdown import amount, conditions_list, row_section, summary_table, whole
+from benchmarks.report.markdown import amount, conditions_list, not_reached, row_section, summary_table, whole
 from benchmarks.report.svg import Bar, bars
 from benchmarks.summary import spread
 
@@ -57,7 +57,8 @@ def generated(result: Result, plots: str) -> str:
     """The part of the page that comes from a result. plots: folder of the plots, relative to the page."""
     rows = "\n".join(row_section(row) for row in result.rows)
     picture = f"![Time of walpy by that of the best peer]({plots}/{OVERVIEW})"
-    return f"{conditions_list(result)}\n{summary_table(result)}\n{picture}\n\n{rows}"
+    missed = f"### Not reached\n\n{not_reached(result)}"
+    return f"{conditions_list(result)}\n{summary_table(result)}\n{picture}\n\n{missed}\n{rows}"
 
 
 def replace_generated(page: str, content: str) -> str:

@@ -22,6 +22,7 @@ def scale(workers: int, wall: float) -> Scale:
 def test_serial_time_is_what_more_cores_do_not_shorten() -> None:
     assert serial_and_parallel([scale(1, 5.0), scale(2, 3.0), scale(4, 2.0)]) == pytest.approx((1.0, 4.0))
     assert serial_and_parallel([scale(1, 4.0), scale(2, 1.5)])[0] == 0.0  # better than linear: nothing is serial
+    assert serial_and_parallel([scale(1, 4.0), scale(2, 4.5)])[1] == 0.0  # noise: nothing became quicker
 
 
 def test_stages_saturate_where_they_take_as_long_as_the_rest() -> None:

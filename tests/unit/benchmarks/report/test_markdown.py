@@ -1,5 +1,5 @@
 from benchmarks.model import Cell, Result, Row, RowResult, Target
-from benchmarks.report.markdown import amount, number, row_section, summary_table, table, whole
+from benchmarks.report.markdown import amount, not_reached, number, row_section, summary_table, table, whole
 
 ROW = Row("backup", "backup, lz4", "a flush is timed", Target(0.6, 128))
 
@@ -67,3 +67,14 @@ def test_a_row_without_a_headline_of_walpy_is_not_in_the_short_table() -> None:
     )
     assert "start" not in summary_table(Result({}, [start]))
     assert "### start" in whole(Result({}, [start]))
+
+
+def test_what_is_not_reached_is_listed() -> None:
+    peer = Cell("wal-g", "wal-g", "measured", values=[2.0])
+    slow, fat = (
+        Cell("walpy", "walpy", "measured", values=[1.5], memory=1_000_000),
+        Cell("walpy", "walpy", "measured", values=[1.0], memory=130_000_000),
+    )
+    assert not_reached(Result({}, [result(slow, peer)])) == "- backup, lz4: 0.75 of wal-g, target 0.6\n"
+    assert not_reached(Result({}, [result(fat, peer)])) == "- backup, lz4: 130 MB, target 128\n"
+    assert "none" in not_reached(Result({}, [result(peer)]))
