@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.machine import is_busy
-from benchmarks.measure import end_leftovers, peak_memory, take
+from benchmarks.measure import Patience, end_leftovers, peak_memory, take
 from benchmarks.model import Absent, Cell, Plan, Row, RowResult, Sample, Variant
 from benchmarks.services import RECEIVED, Services
 
 DROPS_PER_ROUND = 3  # dropped samples for each wanted one, after which a row is called busy
+PATIENCE_WINDOWS = 300  # a minute of waiting for a quiet machine, for each row
 TOGETHER_SECONDS = 0.5  # samples shorter than this are judged by their whole turn: one alone has too few ticks
 
 
@@ -54,12 +55,13 @@ def measure_row(row: Row, plan: Plan, services: Services, flushed: Path, tempora
     """
     series = [Series(entry) for entry in plan.entries if isinstance(entry, Variant)]
     directory = flushed if plan.is_synced else None
+    patience = Patience(PATIENCE_WINDOWS)
 
     def sample(one: Series) -> Sample | None:
         if one.error:
             return None
         try:
-            return attempt(one, services, directory)
+            return attempt(one, services, directory, patience)
         except Exception as error:  # noqa: BLE001 - a peer may fail in any way; the other cells go on
             one.error = str(error) or repr(error)
             print(f"  {one.variant.label}: {one.error}", file=sys.stderr, flush=True)
@@ -88,9 +90,10 @@ def watch(one: Series, sample: Callable[[Series], Sample | None], services: Serv
     return is_short
 
 
-def attempt(one: Series, services: Services, flushed: Path | None) -> Sample:
+def attempt(one: Series, services: Services, flushed: Path | None, patience: Patience) -> Sample:
     """One sample, prepared and checked."""
     one.variant.prepare()
+    patience.wait()
     result = take(one.variant.action, services, flushed)
     if one.variant.stored:
         one.stored = one.variant.stored()

@@ -13,13 +13,24 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.machine import command_seconds, descendants, pss_bytes, reap, tree_seconds, usage
+from benchmarks.machine import (
+    command_seconds,
+    descendants,
+    is_busy,
+    machine_seconds,
+    pss_bytes,
+    reap,
+    text,
+    tree_seconds,
+    usage,
+)
 from benchmarks.model import Command, Sample
 from benchmarks.services import Services
 
 PR_SET_CHILD_SUBREAPER = 36
 MEMORY_INTERVAL_SECONDS = 0.01
 COMMAND_SECONDS = 1800
+WINDOW_SECONDS = 0.2
 END_SECONDS = 5  # before what does not end by itself is killed
 
 
@@ -70,6 +81,25 @@ def wait(process: "subprocess.Popen[bytes]") -> int:
         return process.wait()
     finally:
         os.close(descriptor)
+
+
+class Patience:
+    """Waits for a quiet machine, as long as its windows of WINDOW_SECONDS last."""
+
+    def __init__(self, windows: int) -> None:
+        self.windows = windows
+
+    def wait(self) -> None:
+        """Return when everything on the machine together uses little CPU time, or when there is no patience left.
+
+        A machine that is quiet at once costs no patience.
+        """
+        while self.windows:
+            before = machine_seconds(text("/proc/stat"))
+            time.sleep(WINDOW_SECONDS)
+            if not is_busy(machine_seconds(text("/proc/stat")) - before, WINDOW_SECONDS):
+                return
+            self.windows -= 1
 
 
 def take(action: Callable[[], None], services: Services, flushed: Path | None) -> Sample:
