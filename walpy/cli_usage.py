@@ -20,7 +20,6 @@ WALG_ONLY = frozenset(
         "catchup-receive",
         "catchup-send",
         "copy",
-        "delete",
         "pgbackrest",
         "wal-receive",
         "wal-restore",

@@ -47,6 +47,7 @@ LAYERS = [
         "walpy.cli_daemon",
         "walpy.cli_archive",
         "walpy.cli_st",
+        "walpy.cli_delete",
         "walpy.cli",
     ],
     ["walpy.__main__"],

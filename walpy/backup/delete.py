@@ -1,0 +1,278 @@
+"""delete: removes old backups and the WAL that no kept backup needs.
+
+First the whole plan: one listing of the sentinels, the sentinels and metadata of all backups. Then the objects, in an
+order that leaves no kept backup broken, and no listed backup incomplete, wherever it stops: sentinels (deltas before
+what they are made on), then parts (metadata.json last: it tells that the backup does not run any more), then what
+unfinished backups left, then WAL, the oldest first.
+
+Memory: what retention holds of each backup, and BATCH names of objects; WAL is listed as it goes.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from walpy import layout
+from walpy.archive import Archive
+from walpy.backup.catalog import list_backups, read_metadata, read_sentinel
+from walpy.backup.model import BackupMetadata
+from walpy.backup.retention import PERMANENT, Archived, Candidate, Deletion, position_in
+from walpy.errors import BackupError, ObjectMissing
+from walpy.storage.base import StoredObject
+from walpy.wal.segment import configured_segment_size, segment_before_lsn, segment_name
+
+BATCH: Final = 5_000  # names of objects that are removed in one call
+RUNNING_NS: Final = 24 * 3600 * 10**9  # a backup without metadata that stored something since may still run
+_READERS: Final = 16
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a delete looks at."""
+
+    backups: bool = True
+    wal: bool = True
+
+
+@dataclass(slots=True)
+class Total:
+    """What was, or would be, removed: objects and bytes."""
+
+    count: int = 0
+    size: int = 0
+
+
+def read_archived(archive: Archive, *, by_time: bool = False) -> Archived:
+    """All backups as retention sees them. by_time: order them by start time.
+
+    Raises BackupError, and DataCorrupt or StorageError for a sentinel or metadata that is there and cannot be read:
+    nothing is guessed.
+    """
+    logger.info("Backup to delete will be searched in storages: [default]")
+    backups = list_backups(archive)
+    names = [backup.name for backup in backups]
+    logger.info("retrieving permanent objects")
+    with ThreadPoolExecutor(_READERS) as pool:
+        metadata = list(pool.map(lambda name: _metadata_or_none(archive, name), names))
+        sentinels = list(pool.map(lambda name: read_sentinel(archive, name), names))
+    segment_size = configured_segment_size(archive.config)
+    found = []
+    for backup, described, sentinel in zip(backups, metadata, sentinels, strict=True):
+        position = position_in(backup.name, segment_size)
+        if position is None:
+            raise BackupError(
+                f"backup {backup.name} tells no WAL position", "See WALG_PG_WAL_SIZE: the size of its segments."
+            )
+        found.append(
+            Candidate(
+                name=backup.name,
+                timeline=position[0],
+                segment=position[1],
+                modified_ns=backup.modified.ns,
+                start_ns=described.start_time.ns if described and not described.start_time.is_zero else None,
+                is_permanent=described is not None and described.is_permanent,
+                base=sentinel.delta_from,
+                wal=_own_wal(described, position[1], segment_size),
+                system_identifier=described.system_identifier if described else sentinel.system_identifier,
+            )
+        )
+    archived = Archived(found, by_time=by_time, running=_running(archive, set(names), segment_size))
+    _tell_permanent(archived, segment_size)
+    if archived.is_mixed:
+        logger.warning("the archive holds backups of several clusters: they are compared by their start times")
+    if by_time and not archived.by_time:
+        logger.warning("not every backup tells when it started: they are compared by their WAL positions")
+    return archived
+
+
+def _metadata_or_none(archive: Archive, name: str) -> BackupMetadata | None:
+    try:
+        return read_metadata(archive, name)
+    except ObjectMissing:
+        logger.info("backup %s has no metadata.json: it is not permanent", name)
+        return None
+
+
+def _running(archive: Archive, committed: set[str], segment_size: int) -> Iterator[tuple[int, int]]:
+    """Where backups started that have no sentinel, no metadata yet, and stored something within RUNNING_NS."""
+    for folder in archive.storage.list_folder(layout.BACKUP_FOLDER).folders:
+        name = folder.rpartition("/")[2]
+        position = position_in(name, segment_size)
+        if name in committed or position is None:
+            continue
+        found = list(archive.storage.list(folder))
+        newest_ns = max((item.modified_ns for item in found), default=0)
+        is_finished = any(item.name == layout.metadata(name) for item in found)
+        if not is_finished and time.time_ns() - newest_ns < RUNNING_NS:
+            logger.warning("%s has no sentinel and is not a day old: its backup may still run, so it stays", folder)
+            yield position
+
+
+def _own_wal(metadata: BackupMetadata | None, first: int, segment_size: int) -> tuple[int, int] | None:
+    if metadata is None or not metadata.finish_lsn:
+        return None
+    begin = segment_before_lsn(metadata.start_lsn, segment_size) if metadata.start_lsn else first
+    return min(first, begin), segment_before_lsn(metadata.finish_lsn, segment_size)
+
+
+def _tell_permanent(archived: Archived, segment_size: int) -> None:
+    permanent = [item for item in archived.backups if item.is_permanent]
+    if permanent:
+        backups = " ".join(f"{{{name} default}}:true" for name in sorted(item.name for item in permanent))
+        wals = sorted(
+            segment_name(item.timeline, number, segment_size)
+            for item in permanent
+            if item.wal
+            for number in range(item.wal[0], item.wal[1] + 1)
+        )
+        shown = " ".join(f"{{{name} default}}:true" for name in wals)
+        logger.info("Found permanent objects: backups=map[%s], wals=map[%s]", backups, shown)
+
+
+def tell(plan: Deletion) -> None:
+    """Log what becomes of every backup."""
+    for item in plan.archived.backups:
+        reason = plan.kept.get(item.name)
+        if reason is None:
+            logger.info("Backup %s goes", item.name)
+        else:
+            logger.info("Backup %s stays: %s", item.name, reason)
+
+
+def carry_out(archive: Archive, plan: Deletion, *, confirm: bool, scope: Scope = Scope()) -> Total:
+    """Remove what a plan says, or only tell it; every object is logged. Raises StorageError.
+
+    It may be stopped at any point: running it again goes on.
+    """
+    logger.info("Evaluating objects for deletion...")
+    total = Total()
+    for stage in _stages(archive, plan, scope):
+        _remove(archive, stage, total, confirm=confirm)
+    _tell_total(total, confirm=confirm)
+    return total
+
+
+def remove_everything(archive: Archive, archived: Archived, *, force: bool, confirm: bool) -> Total:
+    """Remove every object of the archive. Raises BackupError when there are permanent backups, unless force."""
+    permanent = sorted(item.name for item in archived.backups if item.is_permanent)
+    if permanent:
+        text = f"Found permanent backups=[{' '.join(permanent)}]"
+        if not force:
+            raise BackupError(text, "Add FORCE to remove them as well.")
+        logger.info("%s", text)
+    logger.info("Evaluating objects for deletion...")
+    total = Total()
+    sentinels = (item for item in archive.storage.list_folder(layout.BACKUP_FOLDER).objects)
+    _remove(archive, sentinels, total, confirm=confirm)
+    seen = set() if confirm else {item.name for item in archive.storage.list_folder(layout.BACKUP_FOLDER).objects}
+    _remove(archive, (item for item in archive.storage.list() if item.name not in seen), total, confirm=confirm)
+    _tell_total(total, confirm=confirm)
+    return total
+
+
+def _stages(archive: Archive, plan: Deletion, scope: Scope) -> Iterator[Iterable[StoredObject]]:
+    """Objects to remove, in groups: each is gone before the next one is touched."""
+    if scope.backups:
+        folder = archive.storage.list_folder(layout.BACKUP_FOLDER)
+        sentinels = {item.name: item for item in folder.objects}
+        for level in _levels(plan.removed):
+            names = (layout.sentinel(item.name) for item in level)
+            yield [sentinels[name] for name in names if name in sentinels]
+        for backup in plan.removed:
+            yield from _parts(archive, layout.backup_folder(backup.name))
+        committed = {layout.backup_folder(name) for name in plan.archived.by_name}
+        for name in folder.folders:
+            if name not in committed and _is_leftover(archive, plan, name):
+                yield from _parts(archive, name)
+    if scope.wal:
+        yield _doomed_wal(archive, plan)
+
+
+def _levels(removed: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """Backups in groups, those that others of them are made on after these."""
+    waiting = list(removed)
+    while waiting:
+        needed = {item.base for item in waiting}
+        level = [item for item in waiting if item.name not in needed] or waiting
+        yield level
+        waiting = [item for item in waiting if item not in level]
+
+
+def _is_leftover(archive: Archive, plan: Deletion, folder: str) -> bool:
+    """Whether a folder without sentinel is older than the target, and its backup does not run any more."""
+    position = position_in(folder.rpartition("/")[2], configured_segment_size(archive.config))
+    return position is not None and plan.removes_leftover(*position)
+
+
+def _parts(archive: Archive, folder: str) -> Iterator[list[StoredObject]]:
+    """What a backup stored beside its sentinel, in two groups."""
+    found = list(archive.storage.list(folder))
+    last = f"{folder}/metadata.json"
+    yield [item for item in found if item.name != last]
+    yield [item for item in found if item.name == last]
+
+
+def _doomed_wal(archive: Archive, plan: Deletion) -> Iterator[StoredObject]:
+    """WAL that no kept backup needs, and what lies beside it, in name order; foreign names stay."""
+    segment_size = configured_segment_size(archive.config)
+    prefix = f"{layout.WAL_FOLDER}/"
+    for item in archive.storage.list(layout.WAL_FOLDER):
+        name = item.name.removeprefix(prefix)
+        position = position_in(name[:24], segment_size)
+        if position is not None and plan.removes_wal(*position):
+            yield item
+
+
+def _remove(archive: Archive, items: Iterable[StoredObject], total: Total, *, confirm: bool) -> None:
+    batch: list[str] = []
+    for item in items:
+        logger.info("Object marked for deletion: %s storage=default", item.name)
+        total.count += 1
+        total.size += item.size
+        batch.append(item.name)
+        if confirm and len(batch) >= BATCH:
+            archive.storage.delete(batch)
+            batch = []
+    if confirm and batch:
+        archive.storage.delete(batch)
+
+
+def _tell_total(total: Total, *, confirm: bool) -> None:
+    if not total.count:
+        logger.info("No objects matched the deletion criteria.")
+    elif confirm:
+        logger.info("Objects deleted successfully: count=%d", total.count)
+        logger.info("%d bytes were freed", total.size)
+    else:
+        logger.info("Dry run: objects would be deleted count=%d, Run with --confirm to execute", total.count)
+        logger.info("%d bytes would be freed", total.size)
+
+
+def explain(plan: Deletion, name: str) -> str:
+    """Why one backup goes or stays. Raises BackupError for an unknown one."""
+    if name not in plan.archived.by_name:
+        raise BackupError(f"Backup '{name}' does not exist.")
+    backup = plan.archived.by_name[name]
+    reason = plan.kept.get(name)
+    if reason is not None:
+        permanent = f" ({PERMANENT})" if backup.is_permanent and reason != PERMANENT else ""
+        return f"{name} stays: {reason}{permanent}\n"
+    why = f"it is older than {plan.target.name}" if plan.target else "it was chosen, or is made on what was"
+    return f"{name} goes: {why}, not permanent, and no kept backup is made on it\n"
+
+
+def as_document(plan: Deletion, total: Total) -> dict[str, object]:
+    """The plan as JSON."""
+    return {
+        "target": plan.target.name if plan.target else None,
+        "order": "start_time" if plan.archived.by_time else "wal_position",
+        "removed_backups": [item.name for item in plan.removed],
+        "kept_backups": [{"backup_name": name, "reason": reason} for name, reason in sorted(plan.kept.items())],
+        "objects": total.count,
+        "bytes": total.size,
+    }
