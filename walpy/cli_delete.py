@@ -11,7 +11,7 @@ import typer
 from walpy.archive import Archive, open_archive
 from walpy.backup import delete, retention
 from walpy.backup.catalog import BackupSelector, find_backup
-from walpy.backup.retention import Archived, Candidate, Modifier, Deletion
+from walpy.backup.retention import Archived, Candidate, Deletion, Modifier
 from walpy.backup.timestamp import Timestamp
 from walpy.cli_invocation import Invocation, print_result
 from walpy.cli_usage import Command
