@@ -28,6 +28,9 @@ HIDDEN = "--HIDDEN--"  # as WAL-G prints a secret
 ENVIRONMENT = "environment"
 DEFAULT = "default"
 
+# Variables that send a library's requests through a proxy; in capitals or not.
+PROXIES = frozenset(("http_proxy", "https_proxy", "all_proxy"))
+
 # What --turbo unsets: without them there is no rate limit, and a reader for each core.
 TURBO = ("WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT", "WALG_UPLOAD_DISK_CONCURRENCY")
 
@@ -47,12 +50,16 @@ class Setting(NamedTuple):
 class Config:
     """All settings of one command; picklable, so that workers can open their own Archive from it. Nobody changes one.
 
-    settings holds what somebody set; config_path is the file that was read (empty: none).
+    settings holds what somebody set; config_path is the file that was read (empty: none); uses_proxy tells whether the
+    environment names one, which is for libraries to read.
     """
 
-    def __init__(self, settings: Mapping[str, Setting] | None = None, config_path: str = "") -> None:
+    def __init__(
+        self, settings: Mapping[str, Setting] | None = None, config_path: str = "", *, uses_proxy: bool = False
+    ) -> None:
         self.settings: Mapping[str, Setting] = settings or {}
         self.config_path = config_path
+        self.uses_proxy = uses_proxy
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, str]) -> "Config":
@@ -187,7 +194,7 @@ class Config:
 
     def with_settings(self, settings: Mapping[str, Setting]) -> "Config":
         """A copy with these settings instead: those that a command has flags of its own for."""
-        return Config({**self.settings, **settings}, self.config_path)
+        return Config({**self.settings, **settings}, self.config_path, uses_proxy=self.uses_proxy)
 
     def encryption_settings(self) -> tuple[str, ...]:
         """The keys that ask for encryption and are set."""
@@ -267,7 +274,7 @@ def load_config(flags: Mapping[str, str], environ: Mapping[str, str], config_pat
             settings[key] = Setting(value.rstrip("\r\n"), ENVIRONMENT)
     for key, value in flags.items():
         settings[key] = Setting(value, flag_of(key))
-    return Config(settings, path)
+    return Config(settings, path, uses_proxy=any(value and key.lower() in PROXIES for key, value in environ.items()))
 
 
 def _warn_unknown(stored: Mapping[str, str], path: str) -> None:

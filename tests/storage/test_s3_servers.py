@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.require import missing
-from tests.fixtures.s3_server import PART_SIZE, open_s3
+from tests.fixtures.s3_server import PART_SIZE, open_s3, settings
 from tests.storage.contract import StorageContract, content, names, odd_chunks, put_all, read
 from walpy.errors import AccessDenied, ObjectExists, StorageError
 from walpy.storage.base import Storage
+from walpy.storage.s3_direct import DirectS3, from_config
 
 pytestmark = pytest.mark.servers
 
@@ -62,6 +63,28 @@ class TestContract(StorageContract):
         endpoint, access = server
         with open_s3(endpoint, bucket, **access) as storage:
             yield storage
+
+    def test_a_deleted_folder_is_gone(self, storage: Storage) -> None:
+        """SeaweedFS has real folders, and sweeps empty ones a while later: so this asks for objects only."""
+        put_all(storage, ["a/b/c", "d"])
+        storage.delete(["a/b/c"])
+        assert names(storage) == ["d"]
+        assert storage.list_folder("a").objects == ()
+        storage.put("a/b/c", [b"again"])
+        assert names(storage) == ["a/b/c", "d"]
+
+
+class TestDirect(StorageContract):
+    large_size = 2 * PART_SIZE + 100_003
+    many = 1_205
+
+    @pytest.fixture
+    def storage(self, server: tuple[str, dict[str, str]], bucket: str) -> Iterator[Storage]:
+        endpoint, access = server
+        storage = from_config(settings(endpoint, bucket, **access))
+        assert isinstance(storage, DirectS3)
+        yield storage
+        storage.close()
 
     def test_a_deleted_folder_is_gone(self, storage: Storage) -> None:
         """SeaweedFS has real folders, and sweeps empty ones a while later: so this asks for objects only."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.storage.base import Storage
 
-BACKENDS = {"FILE": "walpy.storage.fs", "S3": "walpy.storage.s3", "GS": "walpy.storage.gcs"}
+BACKENDS = {"FILE": "walpy.storage.fs", "S3": "walpy.storage.s3_direct", "GS": "walpy.storage.gcs"}
 
 
 def open_storage(config: "Config") -> "Storage":

@@ -70,6 +70,14 @@ class S3Storage:
         check_name(name)
         return self._uploader.put(self._bucket.key(name), chunks, create_only=create_only)
 
+    def put_again(self, name: str, body: Chunk, *, create_only: bool, token: str) -> int:
+        """Store an object that an earlier request may have stored already, with that token; see base.Storage.put."""
+        return self._uploader.put(self._bucket.key(name), [body], create_only=create_only, earlier_token=token)
+
+    def open_rest(self, name: str, offset: int, size: int, etag: str) -> S3Reader:
+        """The size bytes from offset on of the version of an object that has that ETag."""
+        return S3Reader(self._source(self._bucket.key(name)), offset, size, etag=etag)
+
     def open(self, name: str, *, offset: int = 0, size: int | None = None) -> S3Reader:
         """Open an object for reading; see base.Storage.open."""
         check_name(name)

@@ -44,7 +44,8 @@ class Preconditions:
 class Commit:
     """Makes one object visible, in as many attempts as it takes; token is to be stored in its metadata.
 
-    key_parameters: the customer's key, when objects are encrypted with one.
+    key_parameters: the customer's key, when objects are encrypted with one. earlier_token: of an attempt that was made
+    elsewhere, and whose answer got lost.
     """
 
     def __init__(
@@ -55,15 +56,16 @@ class Commit:
         create_only: bool,
         preconditions: Preconditions,
         key_parameters: dict[str, str],
+        earlier_token: str = "",
     ) -> None:
         self.bucket = bucket
         self.key = key
         self.create_only = create_only
-        self.token = os.urandom(16).hex()
+        self.token = earlier_token or os.urandom(16).hex()
         self._url = bucket.url(key)
         self._preconditions = preconditions
         self._key_parameters = key_parameters
-        self._was_tried = False  # an earlier attempt may have stored the object, and its answer got lost
+        self._was_tried = bool(earlier_token)  # an earlier attempt may have stored the object, and its answer got lost
 
     def attempt(self, request: Callable[[dict[str, str]], object]) -> None:
         """Make one attempt; request takes the parameters of the precondition.

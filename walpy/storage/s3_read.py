@@ -40,13 +40,13 @@ class S3Reader:
     Every further GET asks for the same version by its ETag. Memory: two chunks of READ_SIZE.
     """
 
-    def __init__(self, source: Source, offset: int, size: int, first: Any = None) -> None:
+    def __init__(self, source: Source, offset: int, size: int, first: Any = None, *, etag: str = "") -> None:
         self._source = source
         self._offset = offset
         self._size = size
         self._first = first
         self._body: Any = first["Body"] if first else None  # of the answer that is being read
-        self._etag = first.get("ETag", "") if first else ""
+        self._etag = first.get("ETag", "") if first else etag
 
     @property
     def size(self) -> int:

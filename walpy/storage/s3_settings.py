@@ -1,10 +1,8 @@
 """The S3 settings of a configuration, checked, with WAL-G's names, defaults and rules."""
 
 import logging
-import ssl
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from walpy.errors import ConfigError
@@ -23,13 +21,12 @@ VERSIONING = {"": None, "enabled": True, "disabled": False}
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Where access comes from: static keys when both are given, the SDK's default chain otherwise, a role on top."""
 
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    session_token: str = field(default="", repr=False)
+    access_key: str = ""
+    secret_key: str = ""
+    session_token: str = ""
     role_arn: str = ""
     role_session_name: str = ""
     sts_endpoint: str = ""
@@ -37,9 +34,11 @@ class Credentials:
     # Files and profile of the default chain, when they come from elsewhere than the environment.
     sdk_variables: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Credentials(role_arn={self.role_arn!r})"  # without what is secret
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+
+class Endpoint(NamedTuple):
     """How the server is reached. url: with scheme, empty for AWS; region: empty when it must be found out."""
 
     url: str = ""
@@ -47,7 +46,7 @@ class Endpoint:
     path_style: bool = False
     dual_stack: bool = False
     ca_file: str = ""
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may carry a token
+    headers: tuple[tuple[str, str], ...] = ()  # may carry a token
     expect_continue: bool = True
 
     @property
@@ -55,19 +54,24 @@ class Endpoint:
         """Whether Amazon answers there."""
         return not self.url or (urlsplit(self.url).hostname or "").endswith(".amazonaws.com")
 
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r}, region={self.region!r}, path_style={self.path_style!r})"
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+
+class Writing(NamedTuple):
     """How objects are stored. retention_seconds: None without object lock; sse_c_key: 32 bytes, or empty."""
 
     storage_class: str = "STANDARD"
     sse: str = ""
     sse_kms_id: str = ""
-    sse_c_key: str = field(default="", repr=False)
+    sse_c_key: str = ""
     retention_seconds: int | None = None
     retention_mode: str = "GOVERNANCE"
     part_size: int = 20 * MIB
     parts_in_flight: int = DEFAULT_PARTS_IN_FLIGHT
+
+    def __repr__(self) -> str:
+        return f"Writing(storage_class={self.storage_class!r}, sse={self.sse!r}, part_size={self.part_size!r})"
 
     def object_parameters(self) -> dict[str, Any]:
         """Parameters of PutObject and CreateMultipartUpload."""
@@ -88,8 +92,7 @@ class Writing:
         return {"SSECustomerAlgorithm": self.sse, "SSECustomerKey": self.sse_c_key}
 
 
-@dataclass(frozen=True, slots=True)
-class S3Settings:
+class S3Settings(NamedTuple):
     """All of them. root: the folder below which every key lies, without slashes at its ends; empty: the bucket."""
 
     bucket: str
@@ -162,6 +165,8 @@ def _read_endpoint(config: "Config") -> Endpoint:
 def _read_ca_file(config: "Config") -> str:
     path = config.storage_text("S3_CA_CERT_FILE")
     if path:
+        import ssl  # costs 8 ms, which a plain connection does not need
+
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
         except OSError as error:  # ssl.SSLError is one

@@ -35,8 +35,11 @@ class Uploader:
         self._sends_md5 = writing.retention_seconds is not None  # S3 insists on it with object lock
         self._preconditions = Preconditions()
 
-    def put(self, key: str, chunks: Iterable[Chunk], *, create_only: bool) -> int:
-        """Store an object; return its size. Raises ObjectExists when create_only and the key is taken."""
+    def put(self, key: str, chunks: Iterable[Chunk], *, create_only: bool, earlier_token: str = "") -> int:
+        """Store an object; return its size. Raises ObjectExists when create_only and the key is taken.
+
+        earlier_token: of a put of the same object that got no answer, and may have succeeded.
+        """
         slots = threading.Semaphore(self._writing.parts_in_flight)
 
         def take(size: int) -> "mmap.mmap":
@@ -53,6 +56,7 @@ class Uploader:
             create_only=create_only,
             preconditions=self._preconditions,
             key_parameters=self._writing.key_parameters(),
+            earlier_token=earlier_token,
         )
         parts = cut(chunks, self._writing.part_size, take, give_back)
         first, is_last = next(parts)

@@ -1,0 +1,338 @@
+"""S3 without the SDK: the contract, the requests, and who takes over when an answer is not the expected one."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, settings
+from tests.storage.contract import StorageContract, content, odd_chunks, put_all, read
+from walpy.config import Config, load_config
+from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
+from walpy.storage import s3_direct
+from walpy.storage.base import READ_SIZE, Storage
+from walpy.storage.s3 import S3Storage
+from walpy.storage.s3_direct import DirectS3, find_place, from_config
+from walpy.storage.s3_settings import read_settings
+
+SEGMENT = "wal_005/000000010000000000000001.lz4"
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[DirectS3]:
+    storage = from_config(config)
+    assert isinstance(storage, DirectS3)
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+@pytest.fixture
+def storage(server: S3Server, bucket: str) -> Iterator[DirectS3]:
+    with opened(settings(server.url, bucket)) as storage:
+        yield storage
+
+
+def needed_sdk(storage: DirectS3) -> bool:
+    return storage._sdk is not None
+
+
+def operations(server: S3Server) -> list[str]:
+    return [request.operation for request in server.requests]
+
+
+class TestContract(StorageContract):
+    large_size = 2 * PART_SIZE + 100_003
+    many = 1_205
+
+    @pytest.fixture
+    def storage(self, server: S3Server, bucket: str) -> Iterator[Storage]:
+        with opened(settings(server.url, bucket)) as storage:
+            yield storage
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, PART_SIZE])
+def test_one_put_one_get_one_list_and_no_sdk(server: S3Server, storage: DirectS3, size: int) -> None:
+    data = content(size)
+    assert storage.put(SEGMENT, odd_chunks(data), create_only=True) == size
+    assert read(storage, SEGMENT) == data
+    (found,) = storage.stat_many([SEGMENT, SEGMENT.replace("lz4", "zst")])
+    assert (found.name, found.size) == (SEGMENT, size)
+    assert operations(server) == ["PUT", "GET", "GET ?list-type"]
+    assert not needed_sdk(storage)
+
+
+@pytest.mark.parametrize(("idle_seconds", "connections"), [(60.0, 1), (0.0, 3)])
+def test_a_connection_is_used_again_while_it_is_fresh(
+    monkeypatch: pytest.MonkeyPatch, idle_seconds: float, connections: int
+) -> None:
+    monkeypatch.setattr(s3_direct, "IDLE_SECONDS", idle_seconds)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    with answering(answer, connections, keeps=True) as url, opened(settings(url)) as storage:
+        for name in ("a", "b", "c"):
+            storage.put(name, [])
+        assert len(storage._idle) == 1
+        assert not needed_sdk(storage)
+
+
+def test_the_same_headers_as_the_sdk(server: S3Server, bucket: str) -> None:
+    config = settings(server.url, bucket, S3_STORAGE_CLASS="STANDARD_IA", S3_SSE="AES256")
+    for direct in (True, False):
+        with opened(config) as storage:
+            (storage if direct else storage.sdk).put(SEGMENT, [content(1000)], create_only=True)
+        with opened(config) as storage:
+            (storage if direct else storage.sdk).delete([SEGMENT])
+    first, second = (request.headers for request in server.seen("PUT"))
+    varying = {"authorization", "x-amz-date", "user-agent", "amz-sdk-invocation-id", "amz-sdk-request"}
+    varying |= {"accept-encoding", "expect", "x-amz-meta-walpy-put"}
+    assert {key: first[key] for key in first.keys() - varying} == {key: second[key] for key in second.keys() - varying}
+    assert "x-amz-meta-walpy-put" in first
+
+
+def test_absence_is_the_server_s_word_of_the_key(server: S3Server, storage: DirectS3) -> None:
+    with pytest.raises(ObjectMissing):
+        storage.open(SEGMENT)
+    assert storage.stat_many([SEGMENT]) == []
+    assert operations(server) == ["GET", "GET ?list-type"]
+    assert not needed_sdk(storage)
+
+
+def test_a_missing_bucket_is_no_absence(server: S3Server) -> None:
+    with opened(settings(server.url, "no-such-bucket")) as storage:
+        with pytest.raises(StorageError, match="bucket does not exist"):
+            storage.open(SEGMENT)
+        assert needed_sdk(storage)
+    with opened(settings(server.url, "no-such-bucket")) as storage, pytest.raises(StorageError, match="does not exist"):
+        storage.stat_many([SEGMENT])
+
+
+def test_a_taken_name_is_refused_at_once(server: S3Server, storage: DirectS3) -> None:
+    storage.put("a", [b"first"], create_only=True)
+    with pytest.raises(ObjectExists):
+        storage.put("a", [b"second"], create_only=True)
+    assert read(storage, "a") == b"first"
+    storage.put("a", [b"third"])
+    assert read(storage, "a") == b"third"
+    assert not needed_sdk(storage)
+
+
+@pytest.mark.parametrize(
+    "twist",
+    [
+        Twist("PUT", status=503, code="SlowDown"),
+        Twist("PUT", status=500, code="InternalError"),
+        Twist("PUT", status=409, code="ConditionalRequestConflict"),
+        Twist("PUT", lost=True),
+        Twist("PUT", status=501, code="NotImplemented", needs="if-none-match", times=9),
+    ],
+    ids=lambda twist: twist.code or "lost",
+)
+def test_a_put_that_was_not_answered_is_the_sdk_s(server: S3Server, storage: DirectS3, twist: Twist) -> None:
+    server.twist(twist)
+    data = content(100_000)
+    assert storage.put(SEGMENT, odd_chunks(data), create_only=True) == len(data)
+    assert needed_sdk(storage)
+    assert read(storage, SEGMENT) == data
+    with pytest.raises(ObjectExists):
+        storage.put(SEGMENT, [b"other"], create_only=True)
+
+
+def test_another_s_object_is_not_taken_for_one_s_own(server: S3Server, storage: DirectS3, bucket: str) -> None:
+    """The first answer is lost, and nothing was stored; meanwhile another writer was there."""
+
+    def other() -> None:
+        with opened(settings(server.url, bucket)) as second:
+            second.put(SEGMENT, [b"other"], create_only=True)
+
+    server.twist(Twist("PUT", status=500, code="InternalError", before=other))
+    with pytest.raises(ObjectExists):
+        storage.put(SEGMENT, [b"mine"], create_only=True)
+    assert read(storage, SEGMENT) == b"other"
+
+
+@pytest.mark.parametrize("cut_after", [0, 10, READ_SIZE + 7, 2 * READ_SIZE])
+def test_a_get_that_breaks_off_goes_on(server: S3Server, storage: DirectS3, cut_after: int) -> None:
+    data = content(3 * READ_SIZE + 5)
+    storage.put("a", [data])
+    server.calm()
+    server.twist(Twist("GET", cut_after=cut_after))
+    assert read(storage, "a") == data
+    assert needed_sdk(storage)
+    assert len(server.seen("GET")) == 2
+
+
+def test_an_object_that_is_replaced_while_it_is_read(server: S3Server, storage: DirectS3) -> None:
+    storage.put("a", [content(3 * READ_SIZE)])
+    server.twist(Twist("GET", cut_after=READ_SIZE))
+    with storage.open("a") as reader:
+        chunks = iter(reader)
+        next(chunks)
+        storage.sdk.put("a", [content(3 * READ_SIZE, seed=2)])
+        with pytest.raises(Exception, match="replaced"):
+            list(chunks)
+
+
+@pytest.mark.parametrize("twist", [Twist("GET", status=503, code="SlowDown"), Twist("GET", lost=True)])
+def test_a_get_that_fails_is_the_sdk_s(server: S3Server, storage: DirectS3, twist: Twist) -> None:
+    storage.put("a", [b"data"])
+    server.twist(twist)
+    assert read(storage, "a") == b"data"
+    assert needed_sdk(storage)
+
+
+def test_a_list_that_fails_is_the_sdk_s(server: S3Server, storage: DirectS3) -> None:
+    storage.put("a", [b"data"])
+    server.twist(Twist("GET ?list-type", status=500, code="InternalError"))
+    assert [item.name for item in storage.stat_many(["a", "b"])] == ["a"]
+
+
+def test_keys_that_xml_has_to_escape(server: S3Server, storage: DirectS3) -> None:
+    storage.put("a&b<c", [b"data"])
+    assert [item.name for item in storage.stat_many(["a&b<c"])] == ["a&b<c"]
+
+
+def test_a_crowded_prefix(server: S3Server, bucket: str, storage: DirectS3) -> None:
+    put_all(storage, [f"n{number:04}" for number in range(1_010)])
+    assert [item.name for item in storage.stat_many(["n0000", "n1009", "n2"])] == ["n0000", "n1009"]
+
+
+def test_an_object_of_several_parts(server: S3Server, storage: DirectS3) -> None:
+    data = content(2 * PART_SIZE + 3)
+    assert storage.put("a", odd_chunks(data), create_only=True) == len(data)
+    assert read(storage, "a") == data
+    assert "PUT ?partNumber" in operations(server)
+    assert "PUT" not in operations(server)
+
+
+def test_a_source_that_fails_stores_nothing(server: S3Server, storage: DirectS3) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"data"
+        raise ValueError("source")
+
+    with pytest.raises(ValueError, match="source"):
+        storage.put("a", failing())
+    assert server.requests == []
+
+
+def test_nobody_listens() -> None:
+    with opened(settings("http://127.0.0.1:9", WALPY_STORAGE_DEADLINE="1s")) as storage:
+        with pytest.raises(StorageUnavailable):
+            storage.open("a")
+        with pytest.raises(StorageUnavailable):
+            storage.put("a", [b"data"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"rubbish\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-encoding: gzip\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x" * 50_000,
+        b"HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 404 Not Found\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 301 Moved\r\ncontent-length: 0\r\nlocation: /\r\n\r\n",
+    ],
+)
+def test_answers_that_make_no_sense_lead_to_the_sdk(answer: bytes, server: S3Server, bucket: str) -> None:
+    """The server says nonsense once; the SDK, which asks the real one here, has the last word."""
+    with (
+        answering(answer) as url,
+        opened(settings(url, bucket)) as storage,
+        opened(settings(server.url, bucket)) as real,
+    ):
+        real.put("a", [b"data"])
+        storage._open_sdk = lambda: real.sdk
+        assert read(storage, "a") == b"data"
+
+
+def test_an_absence_told_in_chunks() -> None:
+    """As Amazon tells it."""
+    body = b"<Error><Code>NoSuchKey</Code></Error>"
+    pieces = (body[:10], body[10:])
+    chunks = b"".join(b"%x;ext=1\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\ntrailer: x\r\n\r\n"
+    answer = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    with answering(answer) as url, opened(settings(url)) as storage:
+        with pytest.raises(ObjectMissing):
+            storage.open("a")
+        assert not needed_sdk(storage)
+
+
+@contextmanager
+def answering(answer: bytes, connections: int = 1, *, keeps: bool = False) -> Iterator[str]:
+    """URL of a server that takes so many connections, and answers every request (without a body) so.
+
+    keeps: it leaves the connection open.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(connections):
+                connection, _ = listener.accept()
+                with connection:
+                    while connection.recv(65536):
+                        connection.sendall(answer)
+                        if not keeps:
+                            break
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+DIRECT = {"path": {}, "host": {"AWS_S3_FORCE_PATH_STYLE": "", "AWS_ENDPOINT": "https://s3.example.com"}}
+BY_SDK = {
+    "role": {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x"},
+    "default chain": {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+    "customer's key": {"AWS_ENDPOINT": "https://s3.example.com", "S3_SSE": "AES256", "S3_SSE_C": "k" * 32},
+    "object lock": {"S3_RETENTION_PERIOD": "100"},
+    "headers": {"S3_REQUEST_ADDITIONAL_HEADERS": "{a: b}"},
+    "validation": {"S3_SKIP_VALIDATION": "false"},
+    "old listings": {"S3_USE_LIST_OBJECTS_V1": "true"},
+    "request log": {"S3_LOG_LEVEL": "DEVEL"},
+    "amazon's own endpoint": {"AWS_ENDPOINT": ""},
+    "amazon without a region": {"AWS_ENDPOINT": "https://s3.amazonaws.com", "AWS_REGION": ""},
+    "a path in the endpoint": {"AWS_ENDPOINT": "https://example.com/s3"},
+    "an address as the host": {"AWS_S3_FORCE_PATH_STYLE": ""},
+    "a bucket that is no host": {"AWS_S3_FORCE_PATH_STYLE": "", "AWS_ENDPOINT": "https://x.com", "bucket": "my.bucket"},
+    "an access point": {"bucket": "arn:aws:s3:eu:1:accesspoint:x"},
+}
+
+
+@pytest.mark.parametrize("name", [*DIRECT, *BY_SDK])
+def test_who_serves_which_settings(name: str) -> None:
+    changes = {**DIRECT, **BY_SDK}[name]
+    bucket = changes.get("bucket", "bucket")
+    more = {key: value for key, value in changes.items() if key != "bucket"}
+    place = find_place(read_settings(settings("http://127.0.0.1:1", bucket, **more)))
+    assert (place is not None) == (name in DIRECT)
+
+
+def test_hosts_and_paths() -> None:
+    def place(url: str, **more: str) -> tuple[object, ...]:
+        found = find_place(read_settings(settings(url, "bucket", **more)))
+        assert found is not None
+        return found.address.host, found.address.port, found.address.is_tls, found.host, found.path
+
+    virtual = {"AWS_S3_FORCE_PATH_STYLE": ""}
+    assert place("https://s3.x.com", **virtual) == ("bucket.s3.x.com", 443, True, "bucket.s3.x.com", "/")
+    assert place("https://s3.x.com") == ("s3.x.com", 443, True, "s3.x.com", "/bucket/")
+    assert place("http://h:9000") == ("h", 9000, False, "h:9000", "/bucket/")
+    assert place("http://h:80") == ("h", 80, False, "h", "/bucket/")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "direct"), [("HTTPS_PROXY", "http://p:1", False), ("https_proxy", "", True)]
+)
+def test_a_proxy_is_the_sdk_s(variable: str, value: str, direct: bool) -> None:
+    environ = {key: setting.value for key, setting in settings("http://127.0.0.1:1").settings.items()}
+    storage = from_config(load_config({}, {**environ, variable: value, "HOME": "/nonexistent"}))
+    assert isinstance(storage, DirectS3 if direct else S3Storage)
+    storage.close()

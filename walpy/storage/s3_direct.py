@@ -1,0 +1,358 @@
+"""S3 without the SDK, as long as all goes well: what one wal-push or wal-fetch needs, ready 300 ms earlier.
+
+Three requests are made here: a PUT of an object that fits one part, a GET of a whole object, a listing of one page. An
+expected answer (success, "exists already", "no such key") is taken as it is. At the first other one, at any trouble
+with the connection, and for every other request, the SDK's storage takes over, for the rest of the process: it repeats,
+explains and raises. Settings that this module does not understand to the last detail lead to the SDK from the start.
+"""
+
+import logging
+import mmap
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from importlib import import_module
+from itertools import chain
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from walpy import __version__
+from walpy.errors import ObjectExists, ObjectMissing
+from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
+from walpy.storage.retry import RetryPolicy
+from walpy.storage.s3_list import common_prefix, whole_seconds
+from walpy.storage.s3_parts import PartBuffers
+from walpy.storage.s3_settings import S3Settings, read_settings
+from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
+from walpy.storage.s3_wire import Address, Answer, Connection, WireError
+
+if TYPE_CHECKING:
+    from walpy.config import Config
+    from walpy.storage.s3 import S3Storage
+
+SDK_MODULE = "walpy.storage.s3"
+IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
+SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
+DEFAULT_PORTS = {"http": 80, "https": 443}
+HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # one that may stand in a host's name, with https too
+PATH_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
+NUMBERS = re.compile(r"[0-9.]+")  # a host that is an address: buckets cannot be put in front of it
+
+OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
+NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+
+logger = logging.getLogger(__name__)
+
+_CONTENTS = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
+
+
+class Place(NamedTuple):
+    """A bucket on the wire. host: the header's; path: what precedes a key in a request's path, ends with a slash."""
+
+    address: Address
+    host: str
+    path: str
+    region: str
+
+
+def from_config(config: "Config") -> Storage:
+    """The S3 storage of a configuration. Raises as the SDK's."""
+    settings = read_settings(config)
+    place = None if config.uses_proxy else find_place(settings)
+
+    def open_sdk() -> "S3Storage":
+        storage: S3Storage = import_module(SDK_MODULE).from_config(config)
+        return storage
+
+    return DirectS3(place, settings, RetryPolicy.from_config(config), open_sdk) if place else open_sdk()
+
+
+def find_place(settings: S3Settings) -> Place | None:
+    """Where requests go; None when only the SDK knows, or when settings ask for what only the SDK does."""
+    endpoint, credentials, writing = settings.endpoint, settings.credentials, settings.writing
+    by_others = (
+        credentials.role_arn,
+        credentials.yandex_token,
+        endpoint.headers,
+        writing.sse_c_key,
+        writing.retention_seconds is not None,
+        settings.validate,
+        settings.log_requests,
+        settings.list_v1,
+        endpoint.is_aws and not endpoint.region,
+        not (credentials.access_key and credentials.secret_key),
+    )
+    found = ENDPOINT.fullmatch(endpoint.url)
+    if any(by_others) or found is None:
+        return None
+    scheme, host, port = found[1], found[2], int(found[3] or DEFAULT_PORTS[found[1]])
+    bucket = settings.bucket
+    if not endpoint.path_style:
+        if NUMBERS.fullmatch(host) or not HOST_BUCKET.fullmatch(bucket):
+            return None
+        host = f"{bucket}.{host}"
+    elif not PATH_BUCKET.fullmatch(bucket):
+        return None
+    ca_file = endpoint.ca_file or dict(credentials.sdk_variables).get("ca_bundle", "")
+    address = Address(scheme == "https", host, port, ca_file)
+    shown = host if port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
+    return Place(address, shown, f"/{bucket}/" if endpoint.path_style else "/", endpoint.region or "us-east-1")
+
+
+class DirectS3:
+    """A Storage that makes the common requests itself; safe for threads. Memory: as S3Storage."""
+
+    def __init__(
+        self, place: Place, settings: S3Settings, policy: RetryPolicy, open_sdk: "Callable[[], S3Storage]"
+    ) -> None:
+        self._place = place
+        self._settings = settings
+        self._root = f"{settings.root}/" if settings.root else ""
+        limit = policy.deadline / SHARE_OF_DEADLINE or policy.read_timeout
+        self._timeouts = min(policy.connect_timeout, limit), min(policy.read_timeout, limit)
+        keys = settings.credentials
+        self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
+        self._buffers = PartBuffers(settings.writing.part_size, settings.writing.parts_in_flight)
+        self._idle: list[tuple[float, Connection]] = []
+        self._open_sdk = open_sdk
+        self._sdk: S3Storage | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """`s3://bucket/folder`."""
+        return f"s3://{self._settings.bucket}/{self._root}"
+
+    @property
+    def sdk(self) -> "S3Storage":
+        """The SDK's storage; from the moment when it is needed, it does everything."""
+        with self._lock:
+            if self._sdk is None:
+                self._sdk = self._open_sdk()
+            return self._sdk
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
+        """Store an object; see base.Storage.put."""
+        check_name(name)
+        if self._sdk is not None:
+            return self._sdk.put(name, chunks, create_only=create_only)
+        buffer = self._buffers.take(self._buffers.size)
+        try:
+            return self._put(name, chunks, memoryview(buffer), create_only)
+        finally:
+            self._buffers.give_back(buffer)
+
+    def _put(self, name: str, chunks: Iterable[Chunk], buffer: memoryview, create_only: bool) -> int:
+        body_hash, size = sha256(), 0
+        remaining = iter(chunks)
+        for chunk in remaining:
+            if size + len(chunk) > len(buffer):  # it takes several parts
+                return self.sdk.put(name, chain([buffer[:size], chunk], remaining), create_only=create_only)
+            buffer[size : size + len(chunk)] = chunk
+            body_hash.update(chunk)
+            size += len(chunk)
+        token = os.urandom(16).hex()
+        headers = self._put_headers(token if create_only else "")
+        try:
+            status, _ = self._exchange("PUT", name, headers, body=buffer[:size], body_hash=body_hash.hexdigest())
+        except WireError as error:
+            status = 0
+            logger.debug("put of %s: %s", name, error)
+        if status == PRECONDITION_FAILED and create_only:
+            raise ObjectExists(f"object {self.url + name!r} exists already")
+        if status != OK:
+            return self.sdk.put_again(name, buffer[:size], create_only=create_only, token=token)
+        return size
+
+    def _put_headers(self, token: str) -> dict[str, str]:
+        writing = self._settings.writing
+        headers = {"x-amz-storage-class": writing.storage_class}
+        if writing.sse:
+            headers["x-amz-server-side-encryption"] = writing.sse
+        if writing.sse_kms_id:
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = writing.sse_kms_id
+        if token:
+            headers |= {"if-none-match": "*", f"x-amz-meta-{PUT_TOKEN}": token}
+        return headers
+
+    def open(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
+        """Open an object for reading; see base.Storage.open."""
+        check_name(name)
+        if self._sdk is not None or offset or size is not None:
+            return self.sdk.open(name, offset=offset, size=size)
+        try:
+            connection, answer = self._ask("GET", self._target(name))
+            if answer.status == OK and answer.size is not None:
+                return DirectReader(self, name, connection, answer)
+            explanation = self._finish(connection, answer)
+        except WireError as error:
+            logger.debug("get of %s: %s", name, error)
+            return self.sdk.open(name)
+        if answer.status == NOT_FOUND and NO_SUCH_KEY in explanation:
+            raise ObjectMissing(f"cannot read {self.url + name!r}: no such object (NoSuchKey)")
+        return self.sdk.open(name)
+
+    def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
+        """Look up several objects by one listing; see base.Storage.stat_many."""
+        for name in names:
+            check_name(name)
+        found = self._page(common_prefix(sorted(names))) if names and self._sdk is None else None
+        if found is None:
+            return self.sdk.stat_many(names)
+        return [found[name] for name in names if name in found]
+
+    def _page(self, prefix: str) -> dict[str, StoredObject] | None:
+        """Objects whose names begin with prefix; None when they are more than one page, or not plain to read."""
+        target = target_of(self._place.path.rstrip("/") or "/", {"list-type": "2", "prefix": self._root + prefix})
+        try:
+            connection, answer = self._ask("GET", target)
+            text = self._finish(connection, answer).decode()
+        except (WireError, UnicodeDecodeError) as error:
+            logger.debug("list of %s: %s", prefix, error)
+            return None
+        if answer.status != OK or "<IsTruncated>false</IsTruncated>" not in text:
+            return None
+        try:
+            entries = [self._entry(content) for content in _CONTENTS.findall(text)]
+        except ValueError:
+            return None
+        return {entry.name: entry for entry in entries}
+
+    def _entry(self, content: str) -> StoredObject:
+        """Raises ValueError for what is not plain to read."""
+        key, size, changed = (_field(content, name) for name in ("Key", "Size", "LastModified"))
+        if "&" in key:
+            raise ValueError("a key with escaped characters")
+        moment = datetime.fromisoformat(changed.replace("Z", "+00:00"))
+        return StoredObject(key[len(self._root) :], int(size), whole_seconds(moment))
+
+    def stat(self, name: str) -> StoredObject:
+        """Look up one object; see base.Storage.stat."""
+        return self.sdk.stat(name)
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        """Every object below a folder; see base.Storage.list."""
+        return self.sdk.list(folder)
+
+    def list_folder(self, folder: str = "") -> Folder:
+        """Direct children of a folder; see base.Storage.list_folder."""
+        return self.sdk.list_folder(folder)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; see base.Storage.delete."""
+        self.sdk.delete(names)
+
+    def discard_unfinished(self, folder: str) -> int:
+        """Abort multipart uploads; see base.Storage.discard_unfinished."""
+        return self.sdk.discard_unfinished(folder)
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            sdk = self._sdk
+        for _, connection in idle:
+            connection.close()
+        self._buffers.close()
+        if sdk is not None:
+            sdk.close()
+
+    def release(self, connection: Connection) -> None:
+        """Keep a connection for the next request, if its last answer was read to the end."""
+        if not connection.is_idle or self._sdk is not None:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
+
+    def _exchange(
+        self, method: str, name: str, headers: Mapping[str, str], *, body: memoryview, body_hash: str
+    ) -> tuple[int, bytes]:
+        """Status and body of a small answer. Raises WireError."""
+        connection, answer = self._ask(method, self._target(name), headers, body=body, body_hash=body_hash)
+        return answer.status, self._finish(connection, answer)
+
+    def _ask(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        body: memoryview | None = None,
+        body_hash: str = EMPTY_HASH,
+    ) -> tuple[Connection, Answer]:
+        unsigned = {"host": self._place.host, "user-agent": f"walpy/{__version__}", **(headers or {})}
+        connection = self._take_idle() or Connection(self._place.address, *self._timeouts)
+        try:
+            signed = self._signer.headers(method, target, unsigned, body_hash)
+            return connection, connection.request(method, target, signed, body or b"")
+        except BaseException:
+            connection.close()
+            raise
+
+    def _finish(self, connection: Connection, answer: Answer) -> bytes:
+        """The body of a small answer; the connection is free again."""
+        try:
+            return connection.read_all(answer)
+        finally:
+            self.release(connection)
+
+    def _take_idle(self) -> Connection | None:
+        with self._lock:
+            while self._idle:
+                since, connection = self._idle.pop()
+                if time.monotonic() - since < IDLE_SECONDS:
+                    return connection
+                connection.close()
+        return None
+
+    def _target(self, name: str) -> str:
+        return target_of(self._place.path + self._root + name)
+
+
+class DirectReader:
+    """An ObjectReader of a whole object; what a broken connection owes comes from the SDK's storage."""
+
+    def __init__(self, storage: DirectS3, name: str, connection: Connection, answer: Answer) -> None:
+        self._storage = storage
+        self._name = name
+        self._connection = connection
+        self._size = answer.size or 0
+        self._etag = answer.headers.get("etag", "")
+
+    @property
+    def size(self) -> int:
+        """Bytes that the iteration will yield."""
+        return self._size
+
+    def __iter__(self) -> Iterator[Chunk]:
+        position = 0
+        buffer = memoryview(mmap.mmap(-1, READ_SIZE))
+        try:
+            while count := self._connection.read_into(buffer):
+                position += count
+                yield buffer[:count]
+            return
+        except WireError as error:
+            logger.debug("get of %s, at %d: %s", self._name, position, error)
+        with self._storage.sdk.open_rest(self._name, position, self._size - position, self._etag) as rest:
+            yield from rest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._storage.release(self._connection)
+
+
+def _field(content: str, name: str) -> str:
+    """Text of an element. Raises ValueError when it is not there."""
+    start = content.index(f"<{name}>") + len(name) + 2
+    return content[start : content.index(f"</{name}>", start)]
