@@ -74,10 +74,7 @@ class TestContract(StorageContract):
         assert names(storage) == ["a/b/c", "d"]
 
 
-class TestDirect(StorageContract):
-    large_size = 2 * PART_SIZE + 100_003
-    many = 1_205
-
+class TestDirect(TestContract):
     @pytest.fixture
     def storage(self, server: tuple[str, dict[str, str]], bucket: str) -> Iterator[Storage]:
         endpoint, access = server
@@ -85,15 +82,6 @@ class TestDirect(StorageContract):
         assert isinstance(storage, DirectS3)
         yield storage
         storage.close()
-
-    def test_a_deleted_folder_is_gone(self, storage: Storage) -> None:
-        """SeaweedFS has real folders, and sweeps empty ones a while later: so this asks for objects only."""
-        put_all(storage, ["a/b/c", "d"])
-        storage.delete(["a/b/c"])
-        assert names(storage) == ["d"]
-        assert storage.list_folder("a").objects == ()
-        storage.put("a/b/c", [b"again"])
-        assert names(storage) == ["a/b/c", "d"]
 
 
 def test_a_wrong_secret_is_refused(server: tuple[str, dict[str, str]], bucket: str) -> None:
