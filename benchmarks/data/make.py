@@ -14,7 +14,7 @@ from benchmarks.data.plan import DataPlan, segment_kinds, small_file
 from benchmarks.data.wal import load, segments_of, write_wal
 
 COMPLETE = "complete.json"
-FORMAT = 2  # of what is made from the same plan
+FORMAT = 3  # of what is made from the same plan
 SAMPLE_PIECE = 1 << 20  # bytes
 SAMPLE_SIZE = 96 << 20  # bytes of each kind of data that codecs are measured on
 
@@ -98,10 +98,10 @@ def copy_wal(cluster: Cluster, target: Path, phases: list[tuple[str, str, str]])
 
 def take_sample(directory: Path, target: Path) -> None:
     """Every n-th MiB (or smaller file) below a directory, at most SAMPLE_SIZE bytes in all."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    pieces = [(path, start) for path in files for start in range(0, path.stat().st_size, SAMPLE_PIECE)]
+    sizes = {path: path.stat().st_size for path in sorted(directory.rglob("*")) if path.is_file()}
+    pieces = [(path, start) for path, size in sizes.items() for start in range(0, size, SAMPLE_PIECE)]
     with target.open("wb") as output:
-        for path, start in pieces[:: max(1, len(pieces) * SAMPLE_PIECE // SAMPLE_SIZE)]:
+        for path, start in pieces[:: max(1, sum(sizes.values()) // SAMPLE_SIZE)]:
             with path.open("rb") as file:
                 file.seek(start)
                 output.write(file.read(SAMPLE_PIECE))

@@ -16,8 +16,9 @@ class DataPlan:
     """Sizes of one set of data; about 2 GB of cluster and 2 GB of WAL, or a tenth.
 
     scale: of pgbench, 15 MB each; from 80 on the accounts fill a first file of 1 GiB. text_rows: 120 bytes each, and a
-    string index of half that. wal_rounds: of every kind, about two segments a round. burst: ready segments of the burst
-    and of the recovery. backups: in the two catalogues. segment: kind that single commands move.
+    string index of half that. wal_rounds: of every kind, about three segments a round. burst: ready segments of the
+    burst and of the recovery. backups: in the two catalogues. segments: that wal-show and wal-verify tell of.
+    segment: kind that single commands move.
     """
 
     name: str
@@ -27,6 +28,7 @@ class DataPlan:
     small_files: int
     burst: int
     backups: tuple[int, int]
+    segments: int
     segment: str = "insert"
 
     @property
@@ -39,8 +41,8 @@ class DataPlan:
         return asdict(self)
 
 
-FULL = DataPlan("full", 82, 2_400_000, 8, 80_000, 100, (1_000, 10_000))
-QUICK = DataPlan("quick", 8, 240_000, 2, 4_000, 20, (100, 1_000))
+FULL = DataPlan("full", 82, 2_400_000, 8, 80_000, 100, (1_000, 10_000), 102_400)
+QUICK = DataPlan("quick", 8, 240_000, 2, 4_000, 20, (100, 1_000), 10_240)
 
 
 def small_file(number: int) -> tuple[str, int]:

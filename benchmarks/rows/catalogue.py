@@ -1,16 +1,14 @@
-"""Short commands over a large catalogue."""
+"""Short commands over many backups or segments."""
 
 import json
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.bench import BUCKET, Bench
 from benchmarks.measure import run
-from benchmarks.model import OWN, Absent, Command, Plan, Variant
-from benchmarks.services import SinkProcess
-from benchmarks.tools.walg_like import place, settings
+from benchmarks.model import OWN, Absent, Plan, Variant
+from benchmarks.tools.walg_like import Place, place, settings
 
-ROUNDS = 15
+ROUNDS, S3_ROUNDS = 15, 5
 LISTED_FROM = 0x10000000  # number of the first backup's segment
 
 SENTINEL = {
@@ -60,42 +58,71 @@ def objects(count: int) -> dict[str, bytes]:
     return made
 
 
-def fill_folder(root: Path, count: int) -> None:
-    """Write a catalogue to a folder."""
-    for name, content in objects(count).items():
-        path = root / name
+def segments(count: int) -> dict[str, bytes]:
+    """Names of `count` stored segments of timeline 1, from the first on; their content is never looked at."""
+    places = range(1, count + 1)
+    return {f"wal_005/00000001{place >> 8:08X}{place & 0xFF:08X}.lz4": b"" for place in places}
+
+
+def fill(where: Place, made: Mapping[str, bytes]) -> None:
+    """Store objects by their names below the archive's root."""
+    if where.sink:
+        where.sink.put_all({f"/{BUCKET}/{where.folder.name}/{name}": content for name, content in made.items()})
+        return
+    for name, content in made.items():
+        path = where.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
-def fill_sink(sink: SinkProcess, prefix: str, count: int) -> None:
-    """Write a catalogue to the S3 sink."""
-    sink.put_all({f"/{BUCKET}/{prefix}/{name}": content for name, content in objects(count).items()})
-
-
 def list_plan(bench: Bench, which: int, *, is_detailed: bool = False, storage: str = "file") -> Plan:
-    """backup-list over one of the plan's two catalogues."""
+    """backup-list over one of the plan's two catalogues; how many backups it prints is checked."""
     count = bench.data.plan.backups[which]
-    entries = [lister(bench, program, count, storage, is_detailed=is_detailed) for program in (OWN, "wal-g")]
-    return Plan(entries, bench.rounds(ROUNDS if storage == "file" else 5), 0.0)
+    where = place(bench, "catalogue", storage)
+    fill(where, objects(count))
+    arguments = ["backup-list", *(["--detail"] if is_detailed else [])]
+    return plan_of(bench, where, arguments, lambda text: listed(text, count))
 
 
-def lister(bench: Bench, program: str, count: int, storage: str, *, is_detailed: bool) -> Variant | Absent:
-    """backup-list of walpy or WAL-G; how many lines it prints is checked after each sample."""
+def listed(text: str, count: int) -> None:
+    """Raise AssertionError when a listing names another number of backups."""
+    found = sum(line.startswith("base_") for line in text.splitlines())
+    assert found == count, f"{found} of {count} backups are listed"
+
+
+def wal_plan(bench: Bench, command: str, storage: str) -> Plan:
+    """wal-show or wal-verify over many segments without a gap; that it finds none is checked."""
+    count = bench.data.plan.segments
+    where = place(bench, "segments", storage)
+    fill(where, segments(count))
+    position = f"{(count + 1) >> 8:X}/{((count + 1) & 0xFF) << 24 | 1:X}"
+    verify = ["wal-verify", "integrity", "timeline", "--timeline", "1", "--lsn", position]
+    arguments = verify if command == "wal-verify" else [command]
+    return plan_of(bench, where, arguments, lambda text: complete(text, count))
+
+
+def complete(text: str, count: int) -> None:
+    """Raise AssertionError unless all segments were found."""
+    assert "OK" in text, "a gap was found"
+    assert str(count) in text, f"not all {count} segments were found"
+    assert "LOST" not in text, "a segment is called lost"
+
+
+def plan_of(bench: Bench, where: Place, arguments: Sequence[str], check: Callable[[str], None]) -> Plan:
+    """The same command of walpy and WAL-G upon the same storage."""
+    entries = [teller(bench, program, where, arguments, check) for program in (OWN, "wal-g")]
+    return Plan(entries, bench.rounds(S3_ROUNDS if where.sink else ROUNDS), 0.0)
+
+
+def teller(
+    bench: Bench, program: str, where: Place, arguments: Sequence[str], check: Callable[[str], None]
+) -> Variant | Absent:
+    """A command whose output is checked after each sample."""
     if program not in bench.programs:
         return bench.missing(program)
-    where = place(bench, f"{program}-list", storage)
-    if where.sink:
-        fill_sink(where.sink, where.folder.name, count)
-    else:
-        fill_folder(where.folder, count)
+    if program == OWN and not bench.has_command(arguments[0]):
+        return Absent(OWN, OWN, f"walpy has no {arguments[0]} in this version")
     environment = settings(bench, where, "lz4", {})
-    arguments = ["backup-list", *(["--detail"] if is_detailed else [])]
     command = bench.command(program, *arguments, environment=environment, directory=bench.work)
-    return Variant(program, program, partial(count_lines, command, count))
-
-
-def count_lines(command: Command, count: int) -> None:
-    """Run a listing. Raises AssertionError when it lists another number of backups."""
-    listed = sum(line.startswith("base_") for line in run(command).splitlines())
-    assert listed == count, f"{listed} of {count} backups are listed"
+    said: list[str] = []
+    return Variant(program, program, lambda: said.append(run(command)), finish=lambda: check(said.pop()))

@@ -1,6 +1,5 @@
 import pytest
 
-from benchmarks.rows.catalogue import objects
 from benchmarks.rows.table import GROUPS, all_rows, chosen
 
 
@@ -28,10 +27,3 @@ def test_rows_are_chosen_by_name_by_group_and_by_beginning() -> None:
 
 def test_groups_name_rows_that_exist() -> None:
     assert all(name in all_rows() for names in GROUPS.values() for name in names)
-
-
-def test_a_catalogue_has_two_objects_for_each_backup() -> None:
-    names = list(objects(300))
-    assert len(set(names)) == 600
-    assert names[0] == "basebackups_005/base_000000010010000000000000_backup_stop_sentinel.json"
-    assert names[1] == "basebackups_005/base_000000010010000000000000/metadata.json"
