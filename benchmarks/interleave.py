@@ -67,6 +67,7 @@ def measure_row(row: Row, plan: Plan, services: Services, flushed: Path, tempora
             print(f"  {one.variant.label}: {one.error}", file=sys.stderr, flush=True)
             return None
 
+    end_leftovers(services, temporary)  # of the preparations of the plan
     for one in series:
         is_short = watch(one, sample, services)
         end_leftovers(services, temporary)

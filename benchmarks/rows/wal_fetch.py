@@ -49,7 +49,6 @@ def walg_like(
     name = f"{program}-{len(more)}"
     home = make_home(bench, name, [segment.name])
     where = place(bench, name, storage)
-    where.clear()
     environment = settings(bench, where, codec, {"PGDATA": str(home), **NO_PREFETCH, **more})
     push = bench.command(program, "wal-push", f"pg_wal/{segment.name}", environment=environment, directory=home)
     run(push)

@@ -52,7 +52,10 @@ class Place:
 
 def place(bench: Bench, name: str, storage: str) -> Place:
     """An empty place, of storage "file" or "s3"."""
-    return Place(bench.folder(f"{name}-storage"), bench.services.sink if storage == "s3" else None)
+    made = Place(bench.folder(f"{name}-storage"), bench.services.sink if storage == "s3" else None)
+    if made.sink:
+        made.clear()  # of an earlier row's objects
+    return made
 
 
 def settings(bench: Bench, where: Place, codec: str, more: Mapping[str, str]) -> dict[str, str]:
