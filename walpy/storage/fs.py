@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from walpy.errors import ConfigError, ObjectExists, ObjectMissing, StorageError
 from walpy.storage.base import Chunk, Folder, StoredObject, check_name, join
 from walpy.storage.fs_reader import FsReader, storage_error
-from walpy.storage.newfile import OPEN_FOLDER, TEMPORARY, NewFile, sync_folder
+from walpy.storage.newfile import OPEN_FOLDER, NewFile, is_temporary, sync_folder
 
 if TYPE_CHECKING:
     from walpy.config import Config
@@ -66,7 +66,7 @@ class FsStorage:
         """Store an object; see Storage. Returns when file and directory are on disk."""
         check_name(name)
         folder, _, base = name.rpartition("/")
-        if TEMPORARY.search(base):
+        if is_temporary(base):
             raise StorageError(f"not an object name: {name!r} is a temporary file's")
         try:
             file = NewFile(lambda: self._make_folder(folder), base, anonymous=self._anonymous)
@@ -118,11 +118,11 @@ class FsStorage:
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see Storage."""
         found = self._children(folder)
-        return Folder(tuple(item for item in found.objects if not TEMPORARY.search(item.name)), found.folders)
+        return Folder(tuple(item for item in found.objects if not is_temporary(item.name)), found.folders)
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder, in name order; see Storage. Memory: one directory at each depth."""
-        return (item for item in self._walk(folder) if not TEMPORARY.search(item.name))
+        return (item for item in self._walk(folder) if not is_temporary(item.name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, and the directories that this empties; see Storage. Durable when it returns."""
@@ -130,7 +130,7 @@ class FsStorage:
 
     def discard_unfinished(self, folder: str) -> int:
         """Remove temporary files of puts that were killed; see Storage. There are none where anonymous files work."""
-        return self._unlink([item.name for item in self._walk(folder) if TEMPORARY.search(item.name)])
+        return self._unlink([item.name for item in self._walk(folder) if is_temporary(item.name)])
 
     def close(self) -> None:
         """Nothing to release: no file stays open between calls."""

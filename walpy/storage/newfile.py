@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from walpy.storage.base import Chunk
 
-TEMPORARY = re.compile(r"\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}\Z")  # the end of a temporary name, as WAL-G's
+TEMPORARY = r"\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}\Z"  # the end of a temporary name, as WAL-G's
 
 FILE_MODE = 0o666  # and the umask; as WAL-G
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -25,6 +25,11 @@ NO_ANONYMOUS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 # Naming an anonymous file can fail where other ways work: no /proc (chroot), a security module, a layered file system.
 NOT_NAMEABLE = (*NO_HARD_LINKS, errno.EACCES, errno.EXDEV, errno.ENOENT, errno.ELOOP)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is on its way: its name is no object's. Most commands never need the expression compiled."""
+    return ".tmp." in name and re.search(TEMPORARY, name) is not None
 
 
 def sync_folder(folder: int) -> None:

@@ -38,17 +38,17 @@ SDK_MODULE = "walpy.storage.s3"
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
 DEFAULT_PORTS = {"http": 80, "https": 443}
-HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # one that may stand in a host's name, with https too
-PATH_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
-NUMBERS = re.compile(r"[0-9.]+")  # a host that is an address: buckets cannot be put in front of it
+# Expressions as text: only those that are needed get compiled.
+HOST_BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"  # one that may stand in a host's name, with https too
+PATH_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
+ENDPOINT = r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?"
+NUMBERS = r"[0-9.]+"  # a host that is an address: buckets cannot be put in front of it
+CONTENTS = r"<Contents>(.*?)</Contents>"
 
 OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 logger = logging.getLogger(__name__)
-
-_CONTENTS = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
 
 
 class Place(NamedTuple):
@@ -87,16 +87,16 @@ def find_place(settings: S3Settings) -> Place | None:
         endpoint.is_aws and not endpoint.region,
         not (credentials.access_key and credentials.secret_key),
     )
-    found = ENDPOINT.fullmatch(endpoint.url)
+    found = re.fullmatch(ENDPOINT, endpoint.url)
     if any(by_others) or found is None:
         return None
     scheme, host, port = found[1], found[2], int(found[3] or DEFAULT_PORTS[found[1]])
     bucket = settings.bucket
     if not endpoint.path_style:
-        if NUMBERS.fullmatch(host) or not HOST_BUCKET.fullmatch(bucket):
+        if re.fullmatch(NUMBERS, host) or not re.fullmatch(HOST_BUCKET, bucket):
             return None
         host = f"{bucket}.{host}"
-    elif not PATH_BUCKET.fullmatch(bucket):
+    elif not re.fullmatch(PATH_BUCKET, bucket):
         return None
     ca_file = endpoint.ca_file or dict(credentials.sdk_variables).get("ca_bundle", "")
     address = Address(scheme == "https", host, port, ca_file)
@@ -218,7 +218,7 @@ class DirectS3:
         if answer.status != OK or "<IsTruncated>false</IsTruncated>" not in text:
             return None
         try:
-            entries = [self._entry(content) for content in _CONTENTS.findall(text)]
+            entries = [self._entry(content) for content in re.findall(CONTENTS, text, re.DOTALL)]
         except ValueError:
             return None
         return {entry.name: entry for entry in entries}
