@@ -28,8 +28,14 @@ HIDDEN = "--HIDDEN--"  # as WAL-G prints a secret
 ENVIRONMENT = "environment"
 DEFAULT = "default"
 
-# Variables that send a library's requests through a proxy; in capitals or not.
-PROXIES = frozenset(("http_proxy", "https_proxy", "all_proxy"))
+# Variables that libraries obey and no setting of ours stands for: proxies (in capitals or not), Amazon's endpoints.
+PROXY = "a proxy"
+ENDPOINT = "another endpoint"
+LIBRARY_VARIABLES = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), PROXY),
+    **dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_USE_FIPS_ENDPOINT"), ENDPOINT),
+    **dict.fromkeys(("AWS_USE_DUALSTACK_ENDPOINT", "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT"), ENDPOINT),
+}
 
 # What --turbo unsets: without them there is no rate limit, and a reader for each core.
 TURBO = ("WALG_DISK_RATE_LIMIT", "WALG_NETWORK_RATE_LIMIT", "WALG_UPLOAD_DISK_CONCURRENCY")
@@ -50,16 +56,19 @@ class Setting(NamedTuple):
 class Config:
     """All settings of one command; picklable, so that workers can open their own Archive from it. Nobody changes one.
 
-    settings holds what somebody set; config_path is the file that was read (empty: none); uses_proxy tells whether the
-    environment names one, which is for libraries to read.
+    settings holds what somebody set; config_path is the file that was read (empty: none); left_to_libraries: what else
+    the environment asks for, values of LIBRARY_VARIABLES.
     """
 
     def __init__(
-        self, settings: Mapping[str, Setting] | None = None, config_path: str = "", *, uses_proxy: bool = False
+        self,
+        settings: Mapping[str, Setting] | None = None,
+        config_path: str = "",
+        left_to_libraries: frozenset[str] = frozenset(),
     ) -> None:
         self.settings: Mapping[str, Setting] = settings or {}
         self.config_path = config_path
-        self.uses_proxy = uses_proxy
+        self.left_to_libraries = left_to_libraries
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, str]) -> "Config":
@@ -194,7 +203,7 @@ class Config:
 
     def with_settings(self, settings: Mapping[str, Setting]) -> "Config":
         """A copy with these settings instead: those that a command has flags of its own for."""
-        return Config({**self.settings, **settings}, self.config_path, uses_proxy=self.uses_proxy)
+        return Config({**self.settings, **settings}, self.config_path, self.left_to_libraries)
 
     def encryption_settings(self) -> tuple[str, ...]:
         """The keys that ask for encryption and are set."""
@@ -274,7 +283,8 @@ def load_config(flags: Mapping[str, str], environ: Mapping[str, str], config_pat
             settings[key] = Setting(value.rstrip("\r\n"), ENVIRONMENT)
     for key, value in flags.items():
         settings[key] = Setting(value, flag_of(key))
-    return Config(settings, path, uses_proxy=any(value and key.lower() in PROXIES for key, value in environ.items()))
+    others = (LIBRARY_VARIABLES.get(key.upper()) for key, value in environ.items() if value)
+    return Config(settings, path, frozenset(wish for wish in others if wish))
 
 
 def _warn_unknown(stored: Mapping[str, str], path: str) -> None:

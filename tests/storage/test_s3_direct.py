@@ -4,12 +4,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, settings
 from tests.storage.contract import StorageContract, content, odd_chunks, put_all, read
-from walpy.config import Config, load_config
+from walpy.config import ENDPOINT, Config, load_config
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
 from walpy.storage import s3_direct
 from walpy.storage.base import READ_SIZE, Storage
@@ -287,7 +289,11 @@ def answering(answer: bytes, connections: int = 1, *, keeps: bool = False) -> It
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-DIRECT = {"path": {}, "host": {"AWS_S3_FORCE_PATH_STYLE": "", "AWS_ENDPOINT": "https://s3.example.com"}}
+DIRECT: dict[str, dict[str, str]] = {
+    "path": {},
+    "amazon": {"AWS_ENDPOINT": "", "AWS_S3_FORCE_PATH_STYLE": ""},
+    "host": {"AWS_S3_FORCE_PATH_STYLE": "", "AWS_ENDPOINT": "https://s3.example.com"},
+}
 BY_SDK = {
     "role": {"AWS_ROLE_ARN": "arn:aws:iam::1:role/x"},
     "default chain": {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
@@ -297,7 +303,9 @@ BY_SDK = {
     "validation": {"S3_SKIP_VALIDATION": "false"},
     "old listings": {"S3_USE_LIST_OBJECTS_V1": "true"},
     "request log": {"S3_LOG_LEVEL": "DEVEL"},
-    "amazon's own endpoint": {"AWS_ENDPOINT": ""},
+    "a profile": {"AWS_ENDPOINT": "", "AWS_S3_FORCE_PATH_STYLE": "", "AWS_PROFILE": "x"},
+    "both protocols": {"AWS_ENDPOINT": "", "AWS_S3_FORCE_PATH_STYLE": "", "AWS_DUAL_STACK": "true"},
+    "another partition": {"AWS_ENDPOINT": "", "AWS_S3_FORCE_PATH_STYLE": "", "AWS_REGION": "cn-north-1"},
     "amazon without a region": {"AWS_ENDPOINT": "https://s3.amazonaws.com", "AWS_REGION": ""},
     "a path in the endpoint": {"AWS_ENDPOINT": "https://example.com/s3"},
     "an address as the host": {"AWS_S3_FORCE_PATH_STYLE": ""},
@@ -315,6 +323,43 @@ def test_who_serves_which_settings(name: str) -> None:
     assert (place is not None) == (name in DIRECT)
 
 
+@pytest.fixture(autouse=True)
+def no_sdk_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the SDK's configuration file would be."""
+    path = tmp_path / "aws-config"
+    monkeypatch.setattr(s3_direct, "SDK_CONFIG", str(path))
+    return path
+
+
+AMAZON = {"AWS_ENDPOINT": "", "AWS_S3_FORCE_PATH_STYLE": ""}
+
+
+def test_amazon_s_endpoint_is_the_sdk_s_to_choose_where_it_could_differ(no_sdk_config: Path) -> None:
+    amazon = read_settings(settings("", **AMAZON))
+    assert find_place(amazon) is not None
+    assert find_place(amazon, [ENDPOINT]) is None
+    no_sdk_config.write_text("[default]\nuse_fips_endpoint = true\n")
+    assert find_place(amazon) is None
+    assert find_place(read_settings(settings("http://127.0.0.1:1"))) is not None
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "ap-southeast-4", "mx-central-1"])
+@pytest.mark.parametrize(
+    "more",
+    [AMAZON, {"AWS_ENDPOINT": ""}, {"AWS_S3_FORCE_PATH_STYLE": ""}, {}, {"AWS_ENDPOINT": "https://s3.x.com:444"}],
+    ids=["amazon", "amazon by path", "host", "path", "port"],
+)
+def test_requests_go_where_the_sdk_s_would(region: str, more: dict[str, str]) -> None:
+    with opened(
+        settings("http://storage.example.com:9000", "some-bucket", **{"AWS_REGION": region, **more})
+    ) as storage:
+        url = urlsplit(storage.sdk._client.generate_presigned_url("get_object", {"Bucket": "some-bucket", "Key": "k"}))
+        # Amazon's first region has an old name as well, which the SDK may choose.
+        host = url.netloc.replace("s3.amazonaws.com", "s3.us-east-1.amazonaws.com")
+        assert (storage._place.host, storage._place.path + "k") == (host, url.path)
+        assert storage._place.address.is_tls == (url.scheme == "https")
+
+
 def test_hosts_and_paths() -> None:
     def place(url: str, **more: str) -> tuple[object, ...]:
         found = find_place(read_settings(settings(url, "bucket", **more)))
@@ -329,7 +374,8 @@ def test_hosts_and_paths() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "direct"), [("HTTPS_PROXY", "http://p:1", False), ("https_proxy", "", True)]
+    ("variable", "value", "direct"),
+    [("HTTPS_PROXY", "http://p:1", False), ("http_proxy", "p:1", False), ("https_proxy", "", True)],
 )
 def test_a_proxy_is_the_sdk_s(variable: str, value: str, direct: bool) -> None:
     environ = {key: setting.value for key, setting in settings("http://127.0.0.1:1").settings.items()}

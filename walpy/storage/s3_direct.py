@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from importlib import import_module
@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from walpy import __version__
+from walpy.config import ENDPOINT, PROXY
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
 from walpy.storage.retry import RetryPolicy
@@ -35,13 +36,15 @@ if TYPE_CHECKING:
     from walpy.storage.s3 import S3Storage
 
 SDK_MODULE = "walpy.storage.s3"
+SDK_CONFIG = "~/.aws/config"  # may hold another endpoint; as the SDK finds it
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Expressions as text: only those that are needed get compiled.
 HOST_BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"  # one that may stand in a host's name, with https too
 PATH_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
-ENDPOINT = r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?"
+ENDPOINT_URL = r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?"
+AMAZON_REGION = r"(us|ca|mx|sa|eu|il|me|af|ap)-[a-z]+-[0-9]"  # of the partition whose hosts end with amazonaws.com
 NUMBERS = r"[0-9.]+"  # a host that is an address: buckets cannot be put in front of it
 CONTENTS = r"<Contents>(.*?)</Contents>"
 
@@ -63,7 +66,7 @@ class Place(NamedTuple):
 def from_config(config: "Config") -> Storage:
     """The S3 storage of a configuration. Raises as the SDK's."""
     settings = read_settings(config)
-    place = None if config.uses_proxy else find_place(settings)
+    place = find_place(settings, config.left_to_libraries)
 
     def open_sdk() -> "S3Storage":
         storage: S3Storage = import_module(SDK_MODULE).from_config(config)
@@ -72,10 +75,11 @@ def from_config(config: "Config") -> Storage:
     return DirectS3(place, settings, RetryPolicy.from_config(config), open_sdk) if place else open_sdk()
 
 
-def find_place(settings: S3Settings) -> Place | None:
+def find_place(settings: S3Settings, left_to_libraries: Collection[str] = ()) -> Place | None:
     """Where requests go; None when only the SDK knows, or when settings ask for what only the SDK does."""
     endpoint, credentials, writing = settings.endpoint, settings.credentials, settings.writing
     by_others = (
+        PROXY in left_to_libraries,
         credentials.role_arn,
         credentials.yandex_token,
         endpoint.headers,
@@ -87,7 +91,8 @@ def find_place(settings: S3Settings) -> Place | None:
         endpoint.is_aws and not endpoint.region,
         not (credentials.access_key and credentials.secret_key),
     )
-    found = re.fullmatch(ENDPOINT, endpoint.url)
+    url = endpoint.url or _amazon(settings, left_to_libraries)
+    found = re.fullmatch(ENDPOINT_URL, url)
     if any(by_others) or found is None:
         return None
     scheme, host, port = found[1], found[2], int(found[3] or DEFAULT_PORTS[found[1]])
@@ -102,6 +107,16 @@ def find_place(settings: S3Settings) -> Place | None:
     address = Address(scheme == "https", host, port, ca_file)
     shown = host if port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
     return Place(address, shown, f"/{bucket}/" if endpoint.path_style else "/", endpoint.region or "us-east-1")
+
+
+def _amazon(settings: S3Settings, left_to_libraries: Collection[str]) -> str:
+    """Amazon's endpoint for the region; empty when the SDK might choose another one."""
+    names = {name for name, _ in settings.credentials.sdk_variables}
+    is_changed = ENDPOINT in left_to_libraries or settings.endpoint.dual_stack or names - {"ca_bundle"}
+    if is_changed or os.path.exists(os.path.expanduser(SDK_CONFIG)):
+        return ""
+    is_plain = re.fullmatch(AMAZON_REGION, settings.endpoint.region)
+    return f"https://s3.{settings.endpoint.region}.amazonaws.com" if is_plain else ""
 
 
 class DirectS3:
