@@ -267,6 +267,25 @@ def test_an_absence_told_in_chunks() -> None:
         assert not needed_sdk(storage)
 
 
+@pytest.mark.parametrize("size", [5, 3 * READ_SIZE])
+def test_tls(tls_server: S3Server, certificate: tuple[Path, Path], size: int) -> None:
+    data = content(size)
+    bucket = tls_server.new_bucket()
+    with opened(settings(tls_server.url, bucket, S3_CA_CERT_FILE=str(certificate[0]))) as storage:
+        storage.put("a", [data], create_only=True)
+        assert read(storage, "a") == data
+        assert not needed_sdk(storage)
+
+
+def test_a_certificate_of_nobody_known_is_refused(tls_server: S3Server) -> None:
+    with opened(settings(tls_server.url, tls_server.new_bucket())) as storage:
+        with pytest.raises(StorageError, match="certificate is not trusted"):
+            storage.put("a", [b"data"])
+        with pytest.raises(StorageError, match="certificate is not trusted"):
+            storage.open("a")
+    assert tls_server.requests == []
+
+
 @contextmanager
 def answering(answer: bytes, connections: int = 1, *, keeps: bool = False) -> Iterator[str]:
     """URL of a server that takes so many connections, and answers every request (without a body) so.
