@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, settings
 from tests.storage.contract import StorageContract, content, odd_chunks, put_all, read
-from walpy.config import ENDPOINT, Config, load_config
+from walpy.config import ENDPOINT, PROXY, Config, load_config
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
 from walpy.storage import s3_direct
 from walpy.storage.base import READ_SIZE, Storage
@@ -401,3 +401,11 @@ def test_a_proxy_is_the_sdk_s(variable: str, value: str, direct: bool) -> None:
     storage = from_config(load_config({}, {**environ, variable: value, "HOME": "/nonexistent"}))
     assert isinstance(storage, DirectS3 if direct else S3Storage)
     storage.close()
+
+
+def test_what_the_environment_leaves_to_libraries() -> None:
+    home = {"HOME": "/nonexistent"}
+    assert load_config({}, home).left_to_libraries == frozenset()
+    both = load_config({}, {**home, "http_proxy": "p:1", "AWS_ENDPOINT_URL_S3": "http://x", "ALL_PROXY": ""})
+    assert both.left_to_libraries == {PROXY, ENDPOINT}
+    assert both.with_settings({}).left_to_libraries == both.left_to_libraries
