@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -207,6 +208,27 @@ def test_an_object_of_several_parts(server: S3Server, storage: DirectS3) -> None
     assert read(storage, "a") == data
     assert "PUT ?partNumber" in operations(server)
     assert "PUT" not in operations(server)
+
+
+def test_few_puts_at_a_time_hold_memory(server: S3Server, bucket: str) -> None:
+    active: set[int] = set()
+    most: list[int] = []
+
+    def chunks(number: int) -> Iterator[bytes]:
+        active.add(number)
+        most.append(len(active))
+        time.sleep(0.01)
+        active.discard(number)
+        yield b"%d" % number
+
+    with opened(settings(server.url, bucket, UPLOAD_CONCURRENCY="2")) as storage:
+        threads = [threading.Thread(target=storage.put, args=(f"n{number}", chunks(number))) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [read(storage, f"n{number}") for number in range(8)] == [b"%d" % number for number in range(8)]
+    assert max(most) <= 2
 
 
 def test_a_source_that_fails_stores_nothing(server: S3Server, storage: DirectS3) -> None:

@@ -120,7 +120,11 @@ def _amazon(settings: S3Settings, left_to_libraries: Collection[str]) -> str:
 
 
 class DirectS3:
-    """A Storage that makes the common requests itself; safe for threads. Memory: as S3Storage."""
+    """A Storage that makes the common requests itself; safe for threads.
+
+    Memory: part size x parts in flight (20 MiB x 4 by default), of which only what is filled is touched, for all puts
+    together: further ones wait. READ_SIZE for each reader.
+    """
 
     def __init__(
         self, place: Place, settings: S3Settings, policy: RetryPolicy, open_sdk: "Callable[[], S3Storage]"
@@ -133,6 +137,7 @@ class DirectS3:
         keys = settings.credentials
         self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
         self._buffers = PartBuffers(settings.writing.part_size, settings.writing.parts_in_flight)
+        self._slots = threading.Semaphore(settings.writing.parts_in_flight)
         self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
         self._sdk: S3Storage | None = None
@@ -156,11 +161,12 @@ class DirectS3:
         check_name(name)
         if self._sdk is not None:
             return self._sdk.put(name, chunks, create_only=create_only)
-        buffer = self._buffers.take(self._buffers.size)
-        try:
-            return self._put(name, chunks, memoryview(buffer), create_only)
-        finally:
-            self._buffers.give_back(buffer)
+        with self._slots:
+            buffer = self._buffers.take(self._buffers.size)
+            try:
+                return self._put(name, chunks, memoryview(buffer), create_only)
+            finally:
+                self._buffers.give_back(buffer)
 
     def _put(self, name: str, chunks: Iterable[Chunk], buffer: memoryview, create_only: bool) -> int:
         body_hash, size = sha256(), 0
