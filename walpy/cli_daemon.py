@@ -27,7 +27,7 @@ def daemon(
         states = agent_states()
         print_result(json_module.dumps(states) + "\n" if json else as_text(states))
     elif socket == "stop":
-        print_result(f"{stop_agents()} agents were told to stop\n")
+        print_result(f"agents told to stop: {stop_agents()}\n")
     else:
         invocation = ctx.ensure_object(Invocation)
         run_daemon(invocation.load, socket, invocation.environ)

@@ -178,6 +178,6 @@ def test_agents_are_shown_and_stopped(site: Site) -> None:
     site.start_agent()
     shown = site.run("daemon", "status").stdout
     assert f"data directory: {site.data.path}\n" in shown
-    assert site.run("daemon", "stop").stdout == "1 agents were told to stop\n"
+    assert site.run("daemon", "stop").stdout == "agents told to stop: 1\n"
     wait_for(lambda: site.processes() == [])
-    assert site.run("daemon", "stop").stdout == "0 agents were told to stop\n"
+    assert site.run("daemon", "stop").stdout == "agents told to stop: 0\n"
