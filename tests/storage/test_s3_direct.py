@@ -14,10 +14,11 @@ from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, settings
 from tests.storage.contract import StorageContract, content, odd_chunks, put_all, read
 from walpy.config import ENDPOINT, PROXY, Config, load_config
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
-from walpy.storage import s3_direct
+from walpy.storage import s3_direct, s3_place
 from walpy.storage.base import READ_SIZE, Storage
 from walpy.storage.s3 import S3Storage
-from walpy.storage.s3_direct import DirectS3, find_place, from_config
+from walpy.storage.s3_direct import DirectS3, from_config
+from walpy.storage.s3_place import find_place
 from walpy.storage.s3_settings import read_settings
 
 SEGMENT = "wal_005/000000010000000000000001.lz4"
@@ -299,6 +300,30 @@ def test_tls(tls_server: S3Server, certificate: tuple[Path, Path], size: int) ->
         assert not needed_sdk(storage)
 
 
+def test_a_connection_is_made_while_the_object_is(
+    tls_server: S3Server, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    connected = threading.Event()
+
+    class Noted(s3_direct.Connection):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            made.append(threading.current_thread().name)
+            connected.set()
+
+    def chunks() -> Iterator[bytes]:
+        assert connected.wait(10)
+        yield b"data"
+
+    monkeypatch.setattr(s3_direct, "Connection", Noted)
+    bucket = tls_server.new_bucket()
+    with opened(settings(tls_server.url, bucket, S3_CA_CERT_FILE=str(certificate[0]))) as storage:
+        storage.put("a", chunks())
+        assert not needed_sdk(storage)
+    assert made == ["s3-connect"]
+
+
 def test_a_certificate_of_nobody_known_is_refused(tls_server: S3Server) -> None:
     with opened(settings(tls_server.url, tls_server.new_bucket())) as storage:
         with pytest.raises(StorageError, match="certificate is not trusted"):
@@ -368,7 +393,7 @@ def test_who_serves_which_settings(name: str) -> None:
 def no_sdk_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the SDK's configuration file would be."""
     path = tmp_path / "aws-config"
-    monkeypatch.setattr(s3_direct, "SDK_CONFIG", str(path))
+    monkeypatch.setattr(s3_place, "SDK_CONFIG", str(path))
     return path
 
 

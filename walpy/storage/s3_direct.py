@@ -12,55 +12,38 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from importlib import import_module
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from walpy import __version__
-from walpy.config import ENDPOINT, PROXY
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_list import common_prefix, whole_seconds
 from walpy.storage.s3_parts import PartBuffers
+from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
-from walpy.storage.s3_wire import Address, Answer, Connection, WireError
+from walpy.storage.s3_wire import Answer, Connection, WireError
 
 if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.storage.s3 import S3Storage
 
 SDK_MODULE = "walpy.storage.s3"
-SDK_CONFIG = "~/.aws/config"  # may hold another endpoint; as the SDK finds it
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
-DEFAULT_PORTS = {"http": 80, "https": 443}
-# Expressions as text: only those that are needed get compiled.
-HOST_BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"  # one that may stand in a host's name, with https too
-PATH_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
-ENDPOINT_URL = r"(https?)://([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?"
-AMAZON_REGION = r"(us|ca|mx|sa|eu|il|me|af|ap)-[a-z]+-[0-9]"  # of the partition whose hosts end with amazonaws.com
-NUMBERS = r"[0-9.]+"  # a host that is an address: buckets cannot be put in front of it
 CONTENTS = r"<Contents>(.*?)</Contents>"
 
 OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 logger = logging.getLogger(__name__)
-
-
-class Place(NamedTuple):
-    """A bucket on the wire. host: the header's; path: what precedes a key in a request's path, ends with a slash."""
-
-    address: Address
-    host: str
-    path: str
-    region: str
 
 
 def from_config(config: "Config") -> Storage:
@@ -73,50 +56,6 @@ def from_config(config: "Config") -> Storage:
         return storage
 
     return DirectS3(place, settings, RetryPolicy.from_config(config), open_sdk) if place else open_sdk()
-
-
-def find_place(settings: S3Settings, left_to_libraries: Collection[str] = ()) -> Place | None:
-    """Where requests go; None when only the SDK knows, or when settings ask for what only the SDK does."""
-    endpoint, credentials, writing = settings.endpoint, settings.credentials, settings.writing
-    by_others = (
-        PROXY in left_to_libraries,
-        credentials.role_arn,
-        credentials.yandex_token,
-        endpoint.headers,
-        writing.sse_c_key,
-        writing.retention_seconds is not None,
-        settings.validate,
-        settings.log_requests,
-        settings.list_v1,
-        endpoint.is_aws and not endpoint.region,
-        not (credentials.access_key and credentials.secret_key),
-    )
-    url = endpoint.url or _amazon(settings, left_to_libraries)
-    found = re.fullmatch(ENDPOINT_URL, url)
-    if any(by_others) or found is None:
-        return None
-    scheme, host, port = found[1], found[2], int(found[3] or DEFAULT_PORTS[found[1]])
-    bucket = settings.bucket
-    if not endpoint.path_style:
-        if re.fullmatch(NUMBERS, host) or not re.fullmatch(HOST_BUCKET, bucket):
-            return None
-        host = f"{bucket}.{host}"
-    elif not re.fullmatch(PATH_BUCKET, bucket):
-        return None
-    ca_file = endpoint.ca_file or dict(credentials.sdk_variables).get("ca_bundle", "")
-    address = Address(scheme == "https", host, port, ca_file)
-    shown = host if port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
-    return Place(address, shown, f"/{bucket}/" if endpoint.path_style else "/", endpoint.region or "us-east-1")
-
-
-def _amazon(settings: S3Settings, left_to_libraries: Collection[str]) -> str:
-    """Amazon's endpoint for the region; empty when the SDK might choose another one."""
-    names = {name for name, _ in settings.credentials.sdk_variables}
-    is_changed = ENDPOINT in left_to_libraries or settings.endpoint.dual_stack or names - {"ca_bundle"}
-    if is_changed or os.path.exists(os.path.expanduser(SDK_CONFIG)):
-        return ""
-    is_plain = re.fullmatch(AMAZON_REGION, settings.endpoint.region)
-    return f"https://s3.{settings.endpoint.region}.amazonaws.com" if is_plain else ""
 
 
 class DirectS3:
@@ -141,6 +80,7 @@ class DirectS3:
         self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
         self._sdk: S3Storage | None = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     @property
@@ -170,6 +110,7 @@ class DirectS3:
 
     def _put(self, name: str, chunks: Iterable[Chunk], buffer: memoryview, create_only: bool) -> int:
         body_hash, size = sha256(), 0
+        ahead = self._connect_ahead()
         remaining = iter(chunks)
         for chunk in remaining:
             if size + len(chunk) > len(buffer):  # it takes several parts
@@ -179,6 +120,8 @@ class DirectS3:
             size += len(chunk)
         token = os.urandom(16).hex()
         headers = self._put_headers(token if create_only else "")
+        if ahead is not None:
+            ahead.join()
         try:
             status, _ = self._exchange("PUT", name, headers, body=buffer[:size], body_hash=body_hash.hexdigest())
         except WireError as error:
@@ -275,6 +218,7 @@ class DirectS3:
     def close(self) -> None:
         """Close the connections."""
         with self._lock:
+            self._is_closed = True
             idle, self._idle = self._idle, []
             sdk = self._sdk
         for _, connection in idle:
@@ -285,11 +229,25 @@ class DirectS3:
 
     def release(self, connection: Connection) -> None:
         """Keep a connection for the next request, if its last answer was read to the end."""
-        if not connection.is_idle or self._sdk is not None:
-            connection.close()
-            return
         with self._lock:
-            self._idle.append((time.monotonic(), connection))
+            if connection.is_idle and self._sdk is None and not self._is_closed:
+                self._idle.append((time.monotonic(), connection))
+                return
+        connection.close()
+
+    def _connect_ahead(self) -> threading.Thread | None:
+        """Begin to make a connection with TLS, which takes as long as compressing a segment does; None: needless."""
+        if not self._place.address.is_tls or self._idle:
+            return None
+        thread = threading.Thread(target=self._connect_idle, name="s3-connect", daemon=True)
+        thread.start()
+        return thread
+
+    def _connect_idle(self) -> None:
+        try:
+            self.release(Connection(self._place.address, *self._timeouts))
+        except WireError as error:
+            logger.debug("connecting ahead: %s", error)  # the request will meet it again
 
     def _exchange(
         self, method: str, name: str, headers: Mapping[str, str], *, body: memoryview, body_hash: str
