@@ -11,7 +11,7 @@ from benchmarks.measure import Patience, end_leftovers, peak_memory, take
 from benchmarks.model import Absent, Cell, Plan, Row, RowResult, Sample, Variant
 from benchmarks.services import RECEIVED, Services
 
-DROPS_PER_ROUND = 3  # dropped samples for each wanted one, after which a row is called busy
+DROPS_PER_ROUND = 1  # dropped samples for each wanted one, after which a row is called busy
 PATIENCE_WINDOWS = 300  # a minute of waiting for a quiet machine, for each row
 TOGETHER_SECONDS = 0.5  # samples shorter than this are judged by their whole turn: one alone has too few ticks
 

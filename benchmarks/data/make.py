@@ -101,7 +101,7 @@ def take_sample(directory: Path, target: Path) -> None:
     sizes = {path: path.stat().st_size for path in sorted(directory.rglob("*")) if path.is_file()}
     pieces = [(path, start) for path, size in sizes.items() for start in range(0, size, SAMPLE_PIECE)]
     with target.open("wb") as output:
-        for path, start in pieces[:: max(1, sum(sizes.values()) // SAMPLE_SIZE)]:
+        for path, start in pieces[:: max(1, -(-sum(sizes.values()) // SAMPLE_SIZE))]:
             with path.open("rb") as file:
                 file.seek(start)
                 output.write(file.read(SAMPLE_PIECE))

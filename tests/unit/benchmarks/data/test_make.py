@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.data import make
 from benchmarks.data.make import SAMPLE_PIECE, Data, small_content, take_sample
 from benchmarks.data.plan import QUICK
 
@@ -33,3 +34,11 @@ def test_a_segment_of_a_kind(tmp_path: Path) -> None:
     assert data.sample_of(data.small) == tmp_path / "sample-small"
     with pytest.raises(LookupError, match="no segment of kind oltp"):
         data.segment("oltp")
+
+
+def test_a_sample_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make, "SAMPLE_SIZE", 2 * SAMPLE_PIECE)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_bytes(b"a" * (3 * SAMPLE_PIECE))
+    take_sample(tmp_path / "source", tmp_path / "sample")
+    assert (tmp_path / "sample").stat().st_size == 2 * SAMPLE_PIECE
