@@ -92,11 +92,15 @@ def backup_push(
     target_storage: TargetStorage = "",
 ) -> None:
     """Take a base backup of a running server."""
+    from walpy.pipeline import start_ahead
+
+    loaded = _load(ctx, target_storage)
+    start_ahead("walpy.backup.partition")  # while this process imports the database driver
     from walpy.backup.push import backup_push as push
     from walpy.backup.push_settings import PushOptions
 
     config = _with_flags(
-        _load(ctx, target_storage),
+        loaded,
         {
             "WALG_DELTA_FROM_NAME": ("--delta-from-name", delta_from_name),
             "WALG_DELTA_FROM_USER_DATA": ("--delta-from-user-data", delta_from_user_data),

@@ -82,6 +82,16 @@ def run_jobs(
         pool.wait_for_all()
 
 
+def start_ahead(module: str) -> None:
+    """Start the process that workers come from, while the caller prepares; module: where the jobs' function is.
+
+    It imports the module meanwhile. It ends with the caller, whether jobs follow or not.
+    """
+    context = _context()
+    context.set_forkserver_preload([module])
+    _start_fork_server()
+
+
 def shared_number() -> "Synchronized[float]":
     """A number with a lock, for initargs: the same one in the caller and in all workers."""
     return _context().Value("d", 0.0)

@@ -7,21 +7,25 @@ larger ones. Spans begin and end at whole pages of their file, so that pages can
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from walpy.backup import tar
-from walpy.backup.members import tar_member
+from walpy.backup.members import tar_header
 from walpy.postgres.datadir import Entry
 
 WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
 
 
 class OpenFile:
-    """A large file while its spans are read, by any threads; closed when the last one is done."""
+    """A large file while its spans are read, by any threads; closed when the last one is done.
+
+    is_cold: some of it was not in the page cache.
+    """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
         self.entry = entry
         self.descriptor = descriptor
+        self.is_cold = False
         self._lock = threading.Lock()
         self._users = 1
 
@@ -50,16 +54,14 @@ class OpenFile:
                 os.close(self.descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class WholeFile:
+class WholeFile(NamedTuple):
     """A small file with its header; left out as a whole when it cannot be opened because it is gone."""
 
     entry: Entry
     header: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Some bytes of a large file; whoever reads them releases the file."""
 
     file: OpenFile
@@ -78,16 +80,16 @@ def cut(entries: Iterable[Entry], open_file: Opener, *, piece_size: int, page_si
     """
     piece = _Piece(piece_size)
     for entry in entries:
-        header = tar.header(tar_member(entry))
-        if not entry.is_file:
-            yield from piece.add(header, len(header))
-        elif entry.size <= WHOLE_FILE:
-            size = len(header) + entry.size + tar.padding(entry.size)
-            yield from piece.add(WholeFile(entry, header), size)
-        else:
+        header = tar_header(entry)
+        if entry.size > WHOLE_FILE:
             file = open_file(entry)
             if file is not None:
                 yield from _cut_file(piece, file, header, page_size)
+            continue
+        size = len(header) + entry.size + tar.padding(entry.size)
+        if size > piece.room:
+            yield piece.take()
+        piece.append(WholeFile(entry, header) if entry.is_file else header, size)
     yield from piece.add(tar.END, len(tar.END))
     yield piece.items
 

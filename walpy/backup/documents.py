@@ -127,11 +127,12 @@ def _described(
     vanished, corrupt = set(result.vanished), dict(result.corrupt)
     kept = None if store_all_corrupt else SOME_CORRUPT_BLOCKS
     for entry in entries:
-        if entry.name in vanished:
+        name = entry.name
+        if name in vanished:
             continue
-        blocks = corrupt.get(entry.name)
+        blocks = corrupt.get(name)
         damage = CorruptBlocks(len(blocks), blocks[:kept]) if blocks else None
-        yield entry.name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage)
+        yield name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage)
 
 
 def _base(object_name: str) -> str:

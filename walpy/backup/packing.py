@@ -8,8 +8,9 @@ files_metadata.json; for workers see partition.py.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from walpy.backup.partition import Pages, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_worker
 from walpy.backup.plan import Partition, longest_first, partitions
+from walpy.backup.source_files import Pages
 from walpy.pipeline import run_jobs
 
 if TYPE_CHECKING:

@@ -25,10 +25,11 @@ from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
 from walpy.backup.lock import backup_lock
 from walpy.backup.packing import pack_files
-from walpy.backup.partition import Pages
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
 from walpy.backup.rate_limits import RateLimits, open_limited_archive
+from walpy.backup.source_files import Pages
 from walpy.backup.special_tars import CONTROL_TAR, LABEL_TAR, control_file, label_files, put_tar
+from walpy.backup.stage_times import SERVER, Stopwatch, added, limited_by
 from walpy.backup.start_stop import (
     RunningBackup,
     check_cluster,
@@ -73,7 +74,7 @@ class BackupSummary:
     """What a push has done. Sizes are bytes, seconds those of the whole push.
 
     uncompressed_size: of the files' data. stored_size: of all tars. first_segment, last_segment: the WAL that every
-    restore needs.
+    restore needs. limited_by: a sentence on what took the time.
     """
 
     name: str
@@ -84,6 +85,7 @@ class BackupSummary:
     first_segment: str
     last_segment: str
     corrupt_block_count: int
+    limited_by: str
 
 
 def backup_push(config: "Config", data_directory: str, options: PushOptions, progress: "Progress") -> BackupSummary:
@@ -119,6 +121,8 @@ def _log(summary: BackupSummary) -> None:
         *(size, summary.seconds, size / summary.seconds, stored, summary.tar_count),
         *(summary.first_segment, summary.last_segment),
     )
+    if summary.limited_by:
+        logger.info("%s", summary.limited_by)
     logger.info("Wrote backup with name %s to storage %s", summary.name, STORAGE_NAME)
 
 
@@ -176,8 +180,10 @@ class _Push:
         start_time = documents.now_rounded_up()
         warn_of_settings(self.facts, verify=self.options.verify)
         wal = WalWait(self.archive, self.facts, self.settings.wal_timeout)
+        waits = Stopwatch()
         with KeepAlive(self.server, self.settings.alive_interval) as alive:
-            backup = start_backup(self.server, self.facts)
+            with waits:
+                backup = start_backup(self.server, self.facts)
             stored = StoredBackup(self.archive, backup.name)
             with _unfinished(self.server, stored):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
@@ -185,24 +191,28 @@ class _Push:
                 control = self._put_control(listing, stored)
                 databases = self._table_names()
                 alive.check()
-                stopped = self._stop(wal)
+                with waits:
+                    stopped = self._stop(wal)
                 label = self._put_label(stopped, stored)
                 check_timeline(self.server, backup)
-                segments = wal.wait(backup.timeline, backup.lsn, stopped.lsn)
+                with waits:
+                    segments = wal.wait(backup.timeline, backup.lsn, stopped.lsn)
                 stored.confirm()
                 size = sum(result.size for _, result in packed) + control.size + label.size
                 finished = self._describe(backup, stopped, listing, stored, start_time=start_time, size=size)
                 files = self._files_metadata(packed, label, databases)
                 stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
+        seconds = time.monotonic() - began
         return BackupSummary(
             name=backup.name,
             uncompressed_size=size,
             stored_size=stored.stored_size,
             tar_count=stored.part_count,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             first_segment=segments[0],
             last_segment=segments[-1],
             corrupt_block_count=sum(len(blocks) for _, result in packed for _, blocks in result.corrupt),
+            limited_by=limited_by(added(result.times for _, result in packed), SERVER, waits.seconds, seconds),
         )
 
     def _pack(

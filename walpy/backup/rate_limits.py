@@ -1,5 +1,6 @@
 """The rate limits of one command, which hold for all its processes together."""
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,27 @@ def shared_limit(config: "Config", key: str) -> "SharedMoment | None":
     return shared_number() if config.integer(key) > 0 else None
 
 
-def open_limited_archive(config: "Config", network: "SharedMoment | None" = None) -> Archive:
-    """Open the archive with the network rate limit of the configuration. network: the limit's state, if shared."""
+class MeasuredSleep:
+    """Sleeps for a limiter, and knows how long in all; for one thread. seconds: all of it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+        self.seconds += seconds
+
+
+def open_limited_archive(
+    config: "Config", network: "SharedMoment | None" = None, sleep: MeasuredSleep | None = None
+) -> Archive:
+    """Open the archive with the network rate limit of the configuration.
+
+    network: the limit's state, if shared. sleep: measures how long the limit is waited for.
+    """
     archive = open_archive(config)
-    archive.storage = limited(archive.storage, RateLimiter.from_config(config, NETWORK_LIMIT, network))
+    limit = config.integer(NETWORK_LIMIT)
+    limiter = RateLimiter(limit, network, sleep=sleep or time.sleep) if limit > 0 else None
+    archive.storage = limited(archive.storage, limiter)
     return archive

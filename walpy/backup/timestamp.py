@@ -63,11 +63,7 @@ class Timestamp:
         return self.ns == _ZERO_SECONDS * _SECOND
 
     def _date_time(self) -> str:
-        parts = time.gmtime(self.ns // _SECOND + self.utc_offset_seconds)
-        return (
-            f"{parts.tm_year:04d}-{parts.tm_mon:02d}-{parts.tm_mday:02d}"
-            f"T{parts.tm_hour:02d}:{parts.tm_min:02d}:{parts.tm_sec:02d}"
-        )
+        return _date_time(self.ns // _SECOND + self.utc_offset_seconds)
 
     def _zone(self) -> str:
         if self.utc_offset_seconds == 0:
@@ -82,3 +78,12 @@ ZERO_TIME: Final = Timestamp(_ZERO_SECONDS * _SECOND)
 @functools.lru_cache(maxsize=4096)  # the files of a cluster share few days
 def _epoch_of_date(date: str) -> int:
     return (calendar_date.fromisoformat(date).toordinal() - _EPOCH_ORDINAL) * 86_400
+
+
+@functools.lru_cache(maxsize=4096)  # nor many seconds: they were written together
+def _date_time(seconds: int) -> str:
+    parts = time.gmtime(seconds)
+    return (
+        f"{parts.tm_year:04d}-{parts.tm_mon:02d}-{parts.tm_mday:02d}"
+        f"T{parts.tm_hour:02d}:{parts.tm_min:02d}:{parts.tm_sec:02d}"
+    )

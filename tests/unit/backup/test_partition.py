@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 import random
 import stat
 import struct
@@ -17,7 +18,9 @@ from walpy.archive import Archive, open_archive
 from walpy.backup import tar
 from walpy.backup.cut import WHOLE_FILE, Item, OpenFile, Span, WholeFile, cut
 from walpy.backup.members import tar_member
-from walpy.backup.partition import Packer, Pages, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.partition import Packer, PartitionJob, PartitionResult, pack, start_worker
+from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
+from walpy.backup.source_files import Pages
 from walpy.config import Config
 from walpy.errors import BackupError, StorageUnavailable
 from walpy.pipeline import run_jobs
@@ -308,6 +311,49 @@ def test_only_relations_are_verified(tmp_path: Path, storage: Path) -> None:
 
 def test_job_is_named_by_its_tar(entries: tuple[Entry, ...]) -> None:
     assert str(job(entries)) == f"{BACKUP}/part_001.tar"
+
+
+def test_a_job_travels_with_its_entries(entries: tuple[Entry, ...]) -> None:
+    elsewhere = Entry("/pg_tblspc/1/x", "/mnt/tablespace/y", stat.S_IFREG, 1, 2, 3, 4)
+    for several in ((), entries, (*entries, elsewhere)):
+        sent = job(several, verify_before=7)
+        assert pickle.loads(pickle.dumps(sent)) == sent
+
+
+def test_a_large_job_is_small_on_its_way(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    many = [Entry(f"/base/{n}", f"{folder}/base/{n}", stat.S_IFREG, n, 10**18 + n, 0, 0) for n in range(1000)]
+    assert len(pickle.dumps(job(many))) < 60 * len(many)
+
+
+@pytest.mark.parametrize("method", ["lz4", "brotli"])
+def test_times_of_all_stages_are_measured(method: str, tmp_path: Path, storage: Path) -> None:
+    path = tmp_path / "16384"
+    path.write_bytes(bytes(4 * MIB))
+    config = settings(storage, WALG_COMPRESSION_METHOD=method, WALG_NETWORK_RATE_LIMIT=str(MIB))
+    waits = MeasuredSleep()
+    archive = open_limited_archive(config, sleep=waits)
+    waits.seconds = 100.0  # of earlier parts
+    result = Packer(
+        archive,
+        job([entry(path, "/base/5/16384")], verify_before=1 << 40),
+        lambda count: None,
+        Slow(),  # type: ignore[arg-type]
+        waits,
+    ).run()
+    assert list(result.times) == ["reading", "verifying", "compressing", "storing", "the rate limit"]
+    assert all(seconds > 0 for seconds in result.times.values())
+    threads = 2 if method == "lz4" else 1
+    assert Slow.CALLS * Slow.SECONDS / threads < result.times["the rate limit"] < 60
+
+
+class Slow:
+    """A limiter that takes its time."""
+
+    CALLS, SECONDS = 4, 0.01
+
+    def acquire(self, count: int, cancel: threading.Event) -> None:
+        cancel.wait(self.SECONDS)
 
 
 # ---- cutting

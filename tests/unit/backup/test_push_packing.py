@@ -6,9 +6,10 @@ import pytest
 
 from walpy.archive import open_archive
 from walpy.backup.packing import pack_files
-from walpy.backup.partition import Pages, PartitionResult
+from walpy.backup.partition import PartitionResult
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
 from walpy.backup.rate_limits import RateLimits
+from walpy.backup.source_files import Pages
 from walpy.config import Config
 from walpy.errors import BackupError, StorageError
 from walpy.postgres.datadir import Entry

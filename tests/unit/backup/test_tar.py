@@ -1,5 +1,6 @@
 """Tar headers: byte for byte what WAL-G stored, and what POSIX says for the rest."""
 
+import dataclasses
 import io
 import tarfile
 from collections.abc import Iterator
@@ -139,3 +140,26 @@ def test_times_are_rounded_to_the_nearest_second(mtime_ns: int, seconds: int) ->
 
 def test_padding_fills_the_block() -> None:
     assert [tar.padding(size) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        tar.Member(
+            b"/base/5/1259", mode=0o600, size=8192, mtime_ns=1_764_061_234_499_999_999, uid=26, user=b"postgres"
+        ),
+        tar.Member(b"/base", tar.DIRECTORY, mode=0o700, mtime_ns=1_764_061_234_500_000_000, gid=7, group=b"staff"),
+        tar.Member(b"/" + b"x" * 99),
+        tar.Member(b"/" + b"x" * 100),
+        tar.Member(b"/folder/" * 12 + b"x" * 80),
+        tar.Member("/späte".encode()),
+        tar.Member(b"/a", size=tar.LARGEST_SIZE),
+        tar.Member(b"/a", size=tar.LARGEST_SIZE + 1),
+        tar.Member(b"/a", mtime_ns=-5_000_000_000),
+        tar.Member(b"/a", uid=tar.LARGEST_ID + 1),
+        tar.Member(b"/a", user="käthe".encode()),
+    ],
+)
+def test_a_template_makes_the_same_headers(member: tar.Member) -> None:
+    template = tar.HeaderTemplate(dataclasses.replace(member, name=b"other", size=77, mtime_ns=5))
+    assert template.header(member.name, member.size, member.mtime_ns) == tar.header(member)

@@ -1,0 +1,174 @@
+"""The files of one partition while they are read: whatever happens to them meanwhile, the tar stays whole.
+
+The header says the size that the walk saw: a file that grew is cut to it, one that shrank is filled up with zeros
+(recovery replays what happened to it), one that is gone is left out.
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from walpy.backup import tar
+from walpy.backup.cut import Item, OpenFile, Span, WholeFile
+from walpy.backup.page_cache import read_part, read_whole
+from walpy.errors import BackupError
+from walpy.postgres.page import corrupt_blocks, relation_segment
+
+if TYPE_CHECKING:
+    from walpy.postgres.datadir import Entry
+    from walpy.storage.limit import RateLimiter
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Data pages of a cluster: their size in bytes, and which checksums to verify.
+
+    verify_before: those of pages last changed before this position in the WAL, where the backup starts; None: none.
+    """
+
+    size: int
+    verify_before: int | None = None
+
+
+class Pass:
+    """What one thread did for one piece. size: bytes of file data, also of files that were gone; the rest: seconds."""
+
+    __slots__ = ("limited", "size", "verifying")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.verifying = 0.0
+        self.limited = 0.0
+
+
+class SourceFiles:
+    """Reads the files of one partition; safe for threads.
+
+    vanished: names of files that were gone. corrupt: numbers of blocks with wrong checksums, by name. disk: the limit
+    of reading, whose waits end() ends.
+    """
+
+    def __init__(self, pages: Pages, disk: "RateLimiter | None") -> None:
+        self.vanished: set[str] = set()
+        self.corrupt: dict[str, list[int]] = {}
+        self._pages = pages
+        self._disk = disk
+        self._lock = threading.Lock()  # of what the threads find out
+        self._ended = threading.Event()
+        self._open_files: list[OpenFile] = []
+
+    def end(self) -> None:
+        """No more reading is wanted: waits for the limit end."""
+        self._ended.set()
+
+    def close(self) -> None:
+        """Close what is open, after a failure; no thread reads any more."""
+        for file in self._open_files:
+            file.close()
+
+    def open(self, entry: "Entry") -> OpenFile | None:
+        """Open a large file, to read it in parts; None when it is gone. Raises BackupError."""
+        descriptor = self._descriptor(entry)
+        if descriptor is None:
+            return None
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # see read_part
+        file = OpenFile(entry, descriptor)
+        self._open_files = [known for known in self._open_files if known.is_open]
+        self._open_files.append(file)
+        return file
+
+    def fill(self, item: Item, room: memoryview, done: Pass) -> int:
+        """Put an item at the beginning of room; how many bytes it took. Raises BackupError."""
+        if isinstance(item, WholeFile):
+            return self._fill_whole(item, room, done)
+        if isinstance(item, bytes):
+            room[: len(item)] = item
+            return len(item)
+        self._fill_span(item, room[: item.length], done)
+        return item.length
+
+    def _fill_whole(self, item: WholeFile, room: memoryview, done: Pass) -> int:
+        entry, header = item
+        size = entry.size
+        done.size += size
+        descriptor = self._descriptor(entry)
+        if descriptor is None:
+            return 0
+        start = len(header)
+        end = start + size
+        room[:start] = header
+        try:
+            if size:
+                view = room[start:end]
+                self._wait_for_limit(size, done)
+                try:
+                    count = read_whole(descriptor, view)
+                except OSError as error:
+                    raise _unreadable(entry, 0, error) from error
+                self._take(entry, descriptor, 0, view, count, done)
+        finally:
+            os.close(descriptor)
+        padding = tar.padding(size)
+        room[end : end + padding] = bytes(padding)
+        return end + padding
+
+    def _fill_span(self, span: Span, view: memoryview, done: Pass) -> None:
+        file, offset, size = span
+        done.size += size
+        try:
+            self._wait_for_limit(size, done)
+            try:
+                count, file.is_cold = read_part(file.descriptor, view, offset, is_cold=file.is_cold)
+            except OSError as error:
+                raise _unreadable(file.entry, offset, error) from error
+            self._take(file.entry, file.descriptor, offset, view, count, done)
+        finally:
+            file.release()
+
+    def _take(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, count: int, done: Pass) -> None:
+        """Complete what was read, count bytes of view, and verify it."""
+        if count < len(view):
+            view[count:] = bytes(len(view) - count)
+        if self._pages.verify_before is not None:
+            began = perf_counter()
+            self._verify(entry, descriptor, offset, view, self._pages.verify_before)
+            done.verifying += perf_counter() - began
+
+    def _wait_for_limit(self, size: int, done: Pass) -> None:
+        if self._disk is not None:
+            began = perf_counter()
+            self._disk.acquire(size, self._ended)
+            done.limited += perf_counter() - began
+
+    def _descriptor(self, entry: "Entry") -> int | None:
+        try:
+            return os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self.vanished.add(entry.name)
+            return None
+        except OSError as error:
+            raise BackupError(f"cannot open {entry.path!r}: {error.strerror}") from error
+
+    def _verify(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, start_lsn: int) -> None:
+        segment = relation_segment(entry.name)
+        size = self._pages.size
+        pages = view[: len(view) // size * size]
+        if segment is None or not pages:
+            return
+        blocks = corrupt_blocks(
+            pages,
+            segment=segment,
+            offset=offset,
+            page_size=size,
+            start_lsn=start_lsn,
+            read_again=lambda place: os.pread(descriptor, size, place),
+        )
+        if blocks:
+            with self._lock:
+                self.corrupt.setdefault(entry.name, []).extend(blocks)
+
+
+def _unreadable(entry: "Entry", offset: int, error: OSError) -> BackupError:
+    return BackupError(f"cannot read {entry.path!r} at offset {offset}: {error.strerror}")
