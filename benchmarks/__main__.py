@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.privileges import claim, compile_all, run_unprivileged
+from benchmarks.privileges import claim, compile_all, lock, run_unprivileged
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.write import generated, replace_generated, write_plots
 from benchmarks.rows.table import GROUPS, all_rows, chosen
@@ -64,6 +64,7 @@ def start(arguments: argparse.Namespace, words: Sequence[str]) -> int:
     claim(options.work)
     options.output.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
+        os.close(lock(options.work))  # the child takes it
         compile_all()
         made = options.work / "results"
         shutil.rmtree(made, ignore_errors=True)

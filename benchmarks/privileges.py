@@ -1,6 +1,7 @@
 """A harness that root started goes on as an unprivileged user: PostgreSQL never runs as root."""
 
 import compileall
+import fcntl
 import os
 import pwd
 import shutil
@@ -29,6 +30,20 @@ def claim(work: Path) -> None:
         if any(work.iterdir()):
             raise FileExistsError(f"{work} holds other files: name a directory of the benchmarks' own")
         (work / MARK).touch()
+
+
+def lock(work: Path) -> int:
+    """Keep other runs off a work directory while the descriptor that this returns is open.
+
+    Raises BlockingIOError when a run is under way.
+    """
+    descriptor = os.open(work / MARK, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BlockingIOError(f"another run uses {work}") from error
+    return descriptor
 
 
 def compile_all() -> None:

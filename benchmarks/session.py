@@ -1,7 +1,5 @@
 """One run: makes or finds the data, measures floors and rows, writes the result after each row."""
 
-import fcntl
-import os
 import subprocess
 import sys
 import time
@@ -18,7 +16,7 @@ from benchmarks.interleave import measure_row
 from benchmarks.machine import BUSY_CORES, conditions
 from benchmarks.measure import adopt_orphans
 from benchmarks.model import OWN, Cell, Result, Row, RowResult
-from benchmarks.privileges import MARK
+from benchmarks.privileges import lock
 from benchmarks.report.write import write_report
 from benchmarks.rows.table import Planner, all_rows
 from benchmarks.services import Services, start_sink
@@ -49,7 +47,7 @@ class Options:
 def prepared(options: Options) -> Bench:
     """Data made, servers started, floors measured."""
     adopt_orphans()
-    lock(options.work)
+    lock(options.work)  # until this process ends
     plan: DataPlan = QUICK if options.is_quick else FULL
     environment = base_environment(options.work)
     data = make(plan, options.work / f"data-{plan.name}", environment)
@@ -62,15 +60,6 @@ def prepared(options: Options) -> Bench:
     say("measuring the floors")
     bench.write_speed = write_speed(scratch)
     return bench
-
-
-def lock(work: Path) -> None:
-    """Keep other runs off the work directory until this process ends. Raises BlockingIOError when one is under way."""
-    descriptor = os.open(work / MARK, os.O_RDWR)  # held to the end; not inherited by commands
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise BlockingIOError(f"another run uses {work}") from error
 
 
 def measure(options: Options) -> Result:
