@@ -9,8 +9,8 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from itertools import cycle
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, cycle, islice
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -19,6 +19,7 @@ from walpy.stream.codecs import Codec
 from walpy.stream.pieces import PieceFormat
 from walpy.stream.units import Source, Unit
 
+HELPED_SIZE = 256 << 10  # bytes; a smaller unit is decoded before another thread has taken it over (measured)
 MOST_HELPERS = 3  # more make pieces faster than one thread reads, hashes and writes them
 
 
@@ -85,7 +86,7 @@ class Helpers:
         yield tail.finish()
 
     def decode(self, codec: Codec, chunks: Iterable[Chunk]) -> Generator[bytes, None, None]:
-        """As codec.decode, side by side where the format allows. Raises DataCorrupt.
+        """As codec.decode, side by side where the format allows and it is of use. Raises DataCorrupt.
 
         Memory: for each helper, and two more, one piece (of up to 4 MiB, in archives of WAL-G), encoded and decoded.
         """
@@ -96,10 +97,12 @@ class Helpers:
         if units is None or source.peek(1):
             yield from codec.decode(source)
 
-    def _decode_units(self, units: Iterable[Unit]) -> Generator[bytes, None, None]:
+    def _decode_units(self, units: Iterator[Unit]) -> Generator[bytes, None, None]:
+        first = list(islice(units, 1))
+        is_helped = any(len(unit.data) >= HELPED_SIZE for unit in first)
         under_way: deque[Unit] = deque()
-        with _Line(self) as line:
-            for unit in units:
+        with _Line(self if is_helped else _NOBODY) as line:
+            for unit in chain(first, units):
                 if line.is_full:
                     yield from _checked(under_way.popleft(), line.take())
                 under_way.append(unit)

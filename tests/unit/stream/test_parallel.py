@@ -40,10 +40,10 @@ def content(size: int) -> bytes:
     return (os.urandom(size // 2) + b"walpy " * size)[:size]
 
 
-def encoded(helpers: Helpers, known: Codec, plain: bytes) -> bytes:
+def encoded(helpers: Helpers, known: Codec, plain: bytes, piece_size: int = PIECE) -> bytes:
     form = known.pieces
     assert form is not None
-    return b"".join(bytes(chunk) for chunk in helpers.encode(form, Source(plain), PIECE))
+    return b"".join(bytes(chunk) for chunk in helpers.encode(form, Source(plain), piece_size))
 
 
 def helper_threads() -> list[threading.Thread]:
@@ -79,9 +79,24 @@ def test_what_one_thread_encoded_is_decoded(known: Codec) -> None:
 
 
 @pytest.mark.parametrize("known", [codec("lz4"), codec("zstd")], ids=lambda known: known.name)
+@pytest.mark.parametrize(("piece_size", "is_helped"), [(PIECE, False), (1 << 20, True)])
+def test_helpers_decode_what_is_worth_a_hand_over(known: Codec, piece_size: int, is_helped: bool) -> None:
+    plain = content(6 * piece_size)
+    helpers = Helpers(2)
+    chunks = helpers.decode(known, [encoded(Helpers(0), known, plain, piece_size)])
+    first = next(chunks)
+    free = helpers.take()
+    helpers.give_back(free)
+    assert free == (0 if is_helped else 2)
+    assert first + b"".join(chunks) == plain
+    assert helpers.take() == 2
+
+
+@pytest.mark.parametrize("known", [codec("lz4"), codec("zstd")], ids=lambda known: known.name)
+@pytest.mark.parametrize("piece_size", [PIECE, 1 << 20])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "more"])
-def test_damage_is_noticed(known: Codec, damage: str) -> None:
-    stored = bytearray(encoded(Helpers(1), known, content(9 * PIECE)))
+def test_damage_is_noticed(known: Codec, piece_size: int, damage: str) -> None:
+    stored = bytearray(encoded(Helpers(1), known, content(5 * piece_size), piece_size))
     if damage == "flipped":
         stored[len(stored) // 2] ^= 0x10
     broken = {"cut": stored[:-3], "flipped": stored, "more": stored + b"more"}[damage]
