@@ -17,7 +17,6 @@ from walpy.errors import AccessDenied, BackupError, ObjectExists, ObjectMissing,
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
-    from walpy.backup.files_metadata import FilesMetadata
     from walpy.backup.model import BackupMetadata, Sentinel
 
 logger = logging.getLogger(__name__)
@@ -78,11 +77,11 @@ class StoredBackup:
                 "Another host may be pushing a backup of the same name: push from one of them at a time.",
             )
 
-    def complete(self, metadata: "BackupMetadata", files: "FilesMetadata | None", sentinel: "Sentinel") -> None:
-        """Store the documents, the sentinel last: it commits the backup."""
+    def complete(self, metadata: "BackupMetadata", files: bytes | None, sentinel: "Sentinel") -> None:
+        """Store the documents, the sentinel last: it commits the backup. files: of files_metadata."""
         self._archive.put_bytes(layout.metadata(self.name), metadata.to_json())
         if files is not None:
-            self._archive.put_bytes(layout.files_metadata(self.name), files.to_json())
+            self._archive.put_bytes(layout.files_metadata(self.name), files)
         self._put_sentinel(sentinel.to_json())
 
     def discard(self) -> None:

@@ -1,11 +1,11 @@
 """The three documents that describe a finished backup, made from what is known at its end."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
+from walpy.backup.files_metadata import TarListing, files_metadata_json
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
 from walpy.backup.timestamp import Timestamp
@@ -13,10 +13,7 @@ from walpy.postgres.database import Database
 
 if TYPE_CHECKING:
     from walpy.backup.partition import PartitionResult
-    from walpy.backup.plan import Partition
-    from walpy.postgres.datadir import Entry, TablespaceLink
-
-SOME_CORRUPT_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
+    from walpy.postgres.datadir import TablespaceLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +80,15 @@ def metadata(backup: FinishedBackup) -> BackupMetadata:
     )
 
 
-def files_metadata(
-    packed: "Iterable[tuple[Partition[Entry], PartitionResult]]",
-    label_object: str,
-    databases: Mapping[str, Database],
-    *,
-    store_all_corrupt: bool,
-) -> FilesMetadata:
-    """Every object that is in a tar, and in which; pg_control is in no list, as in WAL-G.
+def files_metadata(results: "Iterable[PartitionResult]", label_object: str, databases: Mapping[str, Database]) -> bytes:
+    """Every object that is in a tar, and in which, as JSON; pg_control is in no list, as in WAL-G.
 
-    packed: partitions with their results. label_object: name of the object with backup_label.
+    results: of the partitions, in their order. label_object: name of the object with backup_label, which lists names
+    alone.
     """
-    files: dict[str, FileEntry] = {}
-    tar_file_sets: dict[str, tuple[str, ...]] = {}
-    for partition, result in packed:
-        described = dict(_described(partition.entries, result, store_all_corrupt=store_all_corrupt))
-        files.update(described)
-        tar_file_sets[_base(result.object_name)] = tuple(described)
-    tar_file_sets[_base(label_object)] = (TABLESPACE_MAP, LABEL)
-    return FilesMetadata(files, tar_file_sets, databases)
+    tars = {_base(result.object_name): result.listing for result in results}
+    tars[_base(label_object)] = TarListing.of_names(TABLESPACE_MAP, LABEL)
+    return files_metadata_json(tars, databases)
 
 
 def tablespace_spec(data_directory: str, links: "Sequence[TablespaceLink]") -> Spec | None:
@@ -114,25 +101,6 @@ def tablespace_spec(data_directory: str, links: "Sequence[TablespaceLink]") -> S
 def now_rounded_up() -> Timestamp:
     """The present as WAL-G notes it: UTC, whole microseconds."""
     return Timestamp(-(-time.time_ns() // 1000) * 1000)
-
-
-def local_timestamp(ns: int) -> Timestamp:
-    """An instant with the offset that local time had then, as WAL-G notes modification times."""
-    return Timestamp(ns, time.localtime(ns // 1_000_000_000).tm_gmtoff)
-
-
-def _described(
-    entries: "Sequence[Entry]", result: "PartitionResult", *, store_all_corrupt: bool
-) -> Iterator[tuple[str, FileEntry]]:
-    vanished, corrupt = set(result.vanished), dict(result.corrupt)
-    kept = None if store_all_corrupt else SOME_CORRUPT_BLOCKS
-    for entry in entries:
-        name = entry.name
-        if name in vanished:
-            continue
-        blocks = corrupt.get(name)
-        damage = CorruptBlocks(len(blocks), blocks[:kept]) if blocks else None
-        yield name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage)
 
 
 def _base(object_name: str) -> str:

@@ -4,8 +4,9 @@ WAL-G writes maps in random order; walpy keeps the order it is given. Memory: ab
 Source: WAL-G 3.0.9's stored objects.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from walpy.backup.gojson import Fields, parse_object, text_v2
 from walpy.backup.timestamp import Timestamp
@@ -60,16 +61,52 @@ class FilesMetadata:
 
     def to_json(self) -> bytes:
         """WAL-G's bytes. Raises BackupError for a name that is not valid UTF-8."""
-        members = []
-        if self.files:
-            members.append('"Files":' + _map((name, _entry_text(entry)) for name, entry in self.files.items()))
-        if self.tar_file_sets:
-            sets = ((name, f"[{','.join(map(text_v2, names))}]") for name, names in self.tar_file_sets.items())
-            members.append('"TarFileSets":' + _map(sets))
-        if self.databases:
-            databases = ((name, _database_text(database)) for name, database in self.databases.items())
-            members.append('"DatabasesByNames":' + _map(databases))
-        return ("{" + ",".join(members) + "}").encode()
+        sets = ((name, _names_text(names)) for name, names in self.tar_file_sets.items())
+        return _document(_files_text(self.files.items()), _members(sets), self.databases)
+
+
+class TarListing(NamedTuple):
+    """What files_metadata.json says of one tar, as bytes: who packs it writes them, and they are only put together.
+
+    files: the entries of its files. names: their names, which the tar's name leads to.
+    """
+
+    files: bytes = b""
+    names: bytes = b"[]"
+
+    @classmethod
+    def of(cls, files: Sequence[tuple[str, FileEntry]]) -> "TarListing":
+        """Of the files with their entries, in order. Raises BackupError for a name that is not valid UTF-8."""
+        return cls(_files_text(files), _names_text(name for name, _ in files))
+
+    @classmethod
+    def of_names(cls, *names: str) -> "TarListing":
+        """Of a tar whose files have no entries."""
+        return cls(names=_names_text(names))
+
+
+def files_metadata_json(tars: Mapping[str, TarListing], databases: Mapping[str, Database]) -> bytes:
+    """The document, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same."""
+    files = b",".join(listing.files for listing in tars.values() if listing.files)
+    return _document(files, _members((name, listing.names) for name, listing in tars.items()), databases)
+
+
+def _document(files: bytes, sets: bytes, databases: Mapping[str, Database]) -> bytes:
+    texts = _members((name, _database_text(database).encode()) for name, database in databases.items())
+    members = ((b"Files", files), (b"TarFileSets", sets), (b"DatabasesByNames", texts))
+    return b"{%b}" % b",".join(b'"%b":{%b}' % member for member in members if member[1])
+
+
+def _members(texts: Iterable[tuple[str, bytes]]) -> bytes:
+    return b",".join(b"%b:%b" % (text_v2(name).encode(), text) for name, text in texts)
+
+
+def _files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
+    return ",".join([f"{text_v2(name)}:{_entry_text(entry)}" for name, entry in files]).encode()
+
+
+def _names_text(names: Iterable[str]) -> bytes:
+    return f"[{','.join(map(text_v2, names))}]".encode()
 
 
 def _plain_entry(value: object) -> FileEntry | None:

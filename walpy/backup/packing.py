@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_worker
-from walpy.backup.plan import Partition, longest_first, partitions
+from walpy.backup.plan import longest_first, partitions
 from walpy.backup.source_files import Pages
 from walpy.pipeline import run_jobs
 
@@ -29,14 +29,15 @@ def pack_files(
     limits: "RateLimits",
     *,
     pages: Pages,
+    kept_blocks: int | None,
     progress: "Progress",
     on_result: Callable[[PartitionResult], None],
     heartbeat: Callable[[], None],
-) -> "list[tuple[Partition[Entry], PartitionResult]]":
+) -> list[PartitionResult]:
     """Store the entries in tars; return what became of each partition, in their order.
 
-    on_result hears of each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the
-    first error of a worker, WorkerDied.
+    kept_blocks: see PartitionJob. on_result hears of each tar as it is stored, heartbeat about once a second, both in
+    the caller's thread. Raises the first error of a worker, WorkerDied.
     """
     parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
     processes = min(settings.workers, len(parts))
@@ -51,7 +52,10 @@ def pack_files(
     try:
         run_jobs(
             pack,
-            (PartitionJob(backup, part.tar_name, part.entries, threads, pages) for part in longest_first(parts)),
+            (
+                PartitionJob(backup, part.tar_name, part.entries, threads, pages, kept_blocks)
+                for part in longest_first(parts)
+            ),
             processes=processes,
             initializer=start_worker,
             initargs=(config, limits.disk, limits.network),
@@ -61,4 +65,4 @@ def pack_files(
         )
     finally:
         progress.finish()
-    return [(part, results[part.tar_name]) for part in parts]
+    return [results[part.tar_name] for part in parts]

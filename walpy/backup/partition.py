@@ -22,6 +22,8 @@ from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.cut import Item, cut
 from walpy.backup.entry_columns import Columns, columns_of, entries_of
+from walpy.backup.file_entries import tar_listing
+from walpy.backup.files_metadata import TarListing
 from walpy.backup.rate_limits import DISK_LIMIT, MeasuredSleep, open_limited_archive
 from walpy.backup.source_files import Pages, Pass, SourceFiles
 from walpy.backup.stage_times import COMPRESSING, RATE_LIMIT, READING, STORING, VERIFYING, StageTimes
@@ -43,39 +45,47 @@ PIECES_AHEAD = 2  # pieces that are ready while the writer is busy with another
 
 @dataclass(frozen=True, slots=True)
 class PartitionJob:
-    """One tar to make of the entries, in their order; threads: how many read and compress."""
+    """One tar to make of the entries, in their order.
+
+    threads: how many read and compress. kept_blocks: how many numbers of corrupt blocks the listing keeps for a file;
+    None: there is no listing.
+    """
 
     backup: str
     tar_name: str
     entries: "tuple[Entry, ...]"
     threads: int
     pages: Pages
+    kept_blocks: int | None
 
     def __str__(self) -> str:
         return f"{self.backup}/{self.tar_name}"
 
     def __reduce__(self) -> "tuple[Callable[..., PartitionJob], tuple[object, ...]]":
         """Pickle the entries by columns: there may be many."""
-        return _job_of, (columns_of(self.entries), self.backup, self.tar_name, self.threads, self.pages)
+        rest = (self.threads, self.pages, self.kept_blocks)
+        return _job_of, (self.backup, self.tar_name, columns_of(self.entries), *rest)
 
 
-def _job_of(columns: Columns, backup: str, tar_name: str, threads: int, pages: Pages) -> PartitionJob:
-    return PartitionJob(backup, tar_name, entries_of(columns), threads, pages)
+def _job_of(
+    backup: str, tar_name: str, columns: Columns, threads: int, pages: Pages, kept_blocks: int | None
+) -> PartitionJob:
+    return PartitionJob(backup, tar_name, entries_of(columns), threads, pages, kept_blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionResult:
     """What became of a partition.
 
-    size: bytes of file data in the tar, without headers and padding. vanished: names of files that were gone.
-    corrupt: block numbers with wrong checksums, ascending, by name. times: where the time went.
+    size: bytes of file data in the tar, without headers and padding. listing: of what is in it. corrupt: block numbers
+    with wrong checksums, ascending, by name. times: where the time went.
     """
 
     tar_name: str
     object_name: str
     size: int
     stored_size: int
-    vanished: tuple[str, ...] = ()
+    listing: TarListing
     corrupt: tuple[tuple[str, tuple[int, ...]], ...] = ()
     times: StageTimes = field(default_factory=dict)
 
@@ -150,16 +160,23 @@ class Packer:
         limited = self._network_waits.seconds - limited_before
         self._times[RATE_LIMIT] += limited
         self._times[STORING] += max(0.0, perf_counter() - began - self._waited - limited)
-        vanished, corrupt = self._files.vanished, self._files.corrupt
+        vanished = self._files.vanished
+        corrupt = tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._files.corrupt.items()))
         return PartitionResult(
             self._job.tar_name,
             name,
             sum(entry.size for entry in self._job.entries if entry.name not in vanished),
             stored_size,
-            tuple(entry.name for entry in self._job.entries if entry.name in vanished),
-            tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(corrupt.items())),
+            self._listing(dict(corrupt)),
+            corrupt,
             self._times,
         )
+
+    def _listing(self, corrupt: dict[str, tuple[int, ...]]) -> TarListing:
+        kept_blocks = self._job.kept_blocks
+        if kept_blocks is None:
+            return TarListing()
+        return tar_listing(self._job.entries, self._files.vanished, corrupt, kept_blocks)
 
     def _chunks(self) -> "Generator[Chunk, None, None]":
         if self._form is None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
+from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS
 from walpy.backup.lock import backup_lock
 from walpy.backup.packing import pack_files
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
@@ -48,18 +49,14 @@ from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
     from walpy.archive import Archive, Stored
-    from walpy.backup.files_metadata import FilesMetadata
     from walpy.backup.partition import PartitionResult
-    from walpy.backup.plan import Partition
     from walpy.backup.special_tars import SmallFile
     from walpy.backup.timestamp import Timestamp
     from walpy.config import Config
     from walpy.postgres.database import Database
-    from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.datadir import Listing
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
-
-    Packed = list[tuple[Partition[Entry], PartitionResult]]
 
 __all__ = ["BackupSummary", "PushOptions", "backup_push"]
 
@@ -198,7 +195,7 @@ class _Push:
                 with waits:
                     segments = wal.wait(backup.timeline, backup.lsn, stopped.lsn)
                 stored.confirm()
-                size = sum(result.size for _, result in packed) + control.size + label.size
+                size = sum(result.size for result in packed) + control.size + label.size
                 finished = self._describe(backup, stopped, listing, stored, start_time=start_time, size=size)
                 files = self._files_metadata(packed, label, databases)
                 stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
@@ -211,13 +208,13 @@ class _Push:
             seconds=seconds,
             first_segment=segments[0],
             last_segment=segments[-1],
-            corrupt_block_count=sum(len(blocks) for _, result in packed for _, blocks in result.corrupt),
-            limited_by=limited_by(added(result.times for _, result in packed), SERVER, waits.seconds, seconds),
+            corrupt_block_count=sum(len(blocks) for result in packed for _, blocks in result.corrupt),
+            limited_by=limited_by(added(result.times for result in packed), SERVER, waits.seconds, seconds),
         )
 
     def _pack(
         self, backup: RunningBackup, listing: "Listing", stored: StoredBackup, progress: "Progress", alive: KeepAlive
-    ) -> "Packed":
+    ) -> "list[PartitionResult]":
         def note(result: "PartitionResult") -> None:
             stored.add_part(result.object_name, result.stored_size)
             logger.info("Stored %s: %d bytes of files in %d", result.tar_name, result.size, result.stored_size)
@@ -236,6 +233,7 @@ class _Push:
             self.settings,
             self.limits,
             pages=Pages(self.facts.page_size, backup.lsn if verify else None),
+            kept_blocks=self._kept_blocks(),
             progress=progress,
             on_result=note,
             heartbeat=alive.check,
@@ -292,9 +290,14 @@ class _Push:
             files_metadata_disabled=self.options.without_files_metadata,
         )
 
-    def _files_metadata(
-        self, packed: "Packed", label: "Stored", databases: "dict[str, Database]"
-    ) -> "FilesMetadata | None":
+    def _kept_blocks(self) -> int | None:
         if self.options.without_files_metadata:
             return None
-        return documents.files_metadata(packed, label.name, databases, store_all_corrupt=self.options.store_all_corrupt)
+        return ALL_BLOCKS if self.options.store_all_corrupt else SOME_BLOCKS
+
+    def _files_metadata(
+        self, packed: "list[PartitionResult]", label: "Stored", databases: "dict[str, Database]"
+    ) -> bytes | None:
+        if self.options.without_files_metadata:
+            return None
+        return documents.files_metadata(packed, label.name, databases)

@@ -1,7 +1,9 @@
 """One partition: files in, a stored tar out, whatever happens to the files meanwhile."""
 
 import contextlib
+import dataclasses
 import io
+import json
 import os
 import pickle
 import random
@@ -87,7 +89,7 @@ def settings(storage: Path, **more: str) -> Config:
 
 
 def job(entries: Iterable[Entry], *, threads: int = 2, verify_before: int | None = None) -> PartitionJob:
-    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, Pages(PAGE, verify_before))
+    return PartitionJob(BACKUP, "part_001.tar", tuple(entries), threads, Pages(PAGE, verify_before), 10)
 
 
 def packed(archive: Archive, job: PartitionJob) -> tuple[PartitionResult, bytes]:
@@ -123,16 +125,19 @@ def test_every_codec_stores_the_same_tar(method: str, threads: int, entries: tup
     assert result.stored_size == (storage / result.object_name).stat().st_size
     suffix = f".{archive.codec.extension}" if archive.codec.extension else ""
     assert result.object_name == f"basebackups_005/{BACKUP}/tar_partitions/part_001.tar{suffix}"
-    assert result.vanished == result.corrupt == ()
+    assert json.loads(result.listing.names) == ["/", *(f"/{name}" for name in SIZES)]
+    assert result.corrupt == ()
 
 
 def test_vanished_files_are_left_out(source: Path, entries: tuple[Entry, ...], storage: Path) -> None:
     for name in ("empty", "page", "pieces"):
         (source / name).unlink()
     result, data = packed(open_archive(settings(storage)), job(entries))
-    assert result.vanished == ("/empty", "/page", "/pieces")
-    assert result.size == sum(size for name, size in SIZES.items() if f"/{name}" not in result.vanished)
-    assert data == expected_tar(item for item in entries if item.name not in result.vanished)
+    left = [item for item in entries if item.name not in ("/empty", "/page", "/pieces")]
+    assert json.loads(result.listing.names) == [item.name for item in left]
+    assert list(json.loads(b"{%b}" % result.listing.files)) == [item.name for item in left]
+    assert result.size == sum(item.size for item in left)
+    assert data == expected_tar(left)
 
 
 def test_a_partition_whose_files_all_vanished_is_an_empty_tar(source: Path, storage: Path) -> None:
@@ -307,6 +312,13 @@ def test_only_relations_are_verified(tmp_path: Path, storage: Path) -> None:
     path.write_bytes(bad_page(1))
     result, _ = packed(open_archive(settings(storage)), job([entry(path, "/pg_xact/0000")], verify_before=1 << 40))
     assert result.corrupt == ()
+
+
+def test_without_a_listing_names_need_not_be_unicode(source: Path, storage: Path) -> None:
+    (source / os.fsdecode(b"\xff")).write_bytes(b"x")
+    odd = dataclasses.replace(job([entry(source / os.fsdecode(b"\xff"))]), kept_blocks=None)
+    result, _ = packed(open_archive(settings(storage)), odd)
+    assert result.listing.files == b""
 
 
 def test_job_is_named_by_its_tar(entries: tuple[Entry, ...]) -> None:

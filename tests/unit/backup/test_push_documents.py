@@ -9,15 +9,14 @@ import pytest
 from walpy.backup.documents import (
     FinishedBackup,
     files_metadata,
-    local_timestamp,
     metadata,
     now_rounded_up,
     sentinel,
 )
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry
+from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS, local_timestamp, tar_listing
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata, TarListing
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.partition import PartitionResult
-from walpy.backup.plan import Partition
 from walpy.backup.timestamp import Timestamp
 from walpy.postgres.database import Database
 from walpy.postgres.datadir import Entry
@@ -75,20 +74,27 @@ def test_sentinel_and_metadata() -> None:
     assert metadata(FINISHED).to_json() == METADATA
 
 
+def result(number: int, listing: TarListing) -> PartitionResult:
+    return PartitionResult(f"part_{number:03d}.tar", f"x/part_{number:03d}.tar.lz4", 8192, 1, listing)
+
+
 def test_files_metadata(moscow: None) -> None:
     mtime = Timestamp.parse("2026-11-21T19:10:32.123456789Z").ns
-    first = Partition(1, (Entry("/", "/data", stat.S_IFDIR | 0o700, 0, mtime, 0, 0), file("/a"), file("/gone")), 8192)
-    second = Partition(2, (file("/base/5/1259"),), 8192)
+    first = [Entry("/", "/data", stat.S_IFDIR | 0o700, 0, mtime, 0, 0), file("/a"), file("/gone")]
     blocks = tuple(range(20))
-    packed = [
-        (first, PartitionResult("part_001.tar", "x/part_001.tar.lz4", 8192, 1, vanished=("/gone",))),
-        (second, PartitionResult("part_002.tar", "x/part_002.tar.lz4", 8192, 1, corrupt=(("/base/5/1259", blocks),))),
+    results = [
+        result(1, tar_listing(first, {"/gone"}, {}, SOME_BLOCKS)),
+        result(2, tar_listing([file("/base/5/1259")], set(), {"/base/5/1259": blocks}, SOME_BLOCKS)),
+        result(3, tar_listing([file("/gone too")], {"/gone too"}, {}, SOME_BLOCKS)),
     ]
     databases = {"app": Database(16385)}
-    document = files_metadata(packed, "x/backup_label.tar.lz4", databases, store_all_corrupt=False)
+    text = files_metadata(results, "x/backup_label.tar.lz4", databases)
+    document = FilesMetadata.from_json(text)
+    assert document.to_json() == text
     assert document.tar_file_sets == {
         "part_001.tar.lz4": ("/", "/a"),
         "part_002.tar.lz4": ("/base/5/1259",),
+        "part_003.tar.lz4": (),
         "backup_label.tar.lz4": ("tablespace_map", "backup_label"),
     }
     assert list(document.files) == ["/", "/a", "/base/5/1259"]
@@ -100,10 +106,8 @@ def test_files_metadata(moscow: None) -> None:
 
 def test_all_corrupt_blocks_on_demand() -> None:
     blocks = tuple(range(20))
-    packed = [
-        (Partition(1, (file("/base/5/1"),), 8192), PartitionResult("t", "o", 8192, 1, (), (("/base/5/1", blocks),)))
-    ]
-    document = files_metadata(packed, "l", {}, store_all_corrupt=True)
+    listing = tar_listing([file("/base/5/1")], set(), {"/base/5/1": blocks}, ALL_BLOCKS)
+    document = FilesMetadata.from_json(files_metadata([result(1, listing)], "l", {}))
     assert document.files["/base/5/1"].corrupt_blocks == CorruptBlocks(20, blocks)
 
 

@@ -1,5 +1,6 @@
 """All files of a backup through worker processes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,18 +78,20 @@ def test_every_file_is_stored_once(config: Config, entries: tuple[Entry, ...]) -
         settings(config),
         limits,
         pages=Pages(8192),
+        kept_blocks=10,
         progress=progress,
         on_result=told.append,
         heartbeat=lambda: None,
     )
-    assert [part.number for part, _ in packed] == list(range(1, len(packed) + 1))
-    assert [entry for part, _ in packed for entry in part.entries] == list(entries)
-    assert sorted(result.tar_name for result in told) == [part.tar_name for part, _ in packed]
-    assert all(part.size == result.size for part, result in packed)
+    assert [result.tar_name for result in packed] == [f"part_{number:03d}.tar" for number in range(1, len(packed) + 1)]
+    names = [name for result in packed for name in json.loads(result.listing.names)]
+    assert names == [entry.name for entry in entries]
+    assert sorted(result.tar_name for result in told) == [result.tar_name for result in packed]
+    assert sum(result.size for result in packed) == sum(entry.size for entry in entries)
     assert progress.total == progress.count == sum(entry.size for entry in entries)
     assert progress.finished == 1
     stored = {item.name: item.size for item in open_archive(config).storage.list("")}
-    assert stored == {result.object_name: result.stored_size for _, result in packed}
+    assert stored == {result.object_name: result.stored_size for result in packed}
     assert limits.disk is not None
     assert limits.network is not None
     assert limits.disk.value > 0, "the workers spent from the command's budget"
@@ -110,6 +113,7 @@ def test_the_first_error_of_a_worker_is_raised(config: Config, entries: tuple[En
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),
+            kept_blocks=10,
             progress=progress,
             on_result=lambda result: None,
             heartbeat=lambda: None,
@@ -129,6 +133,7 @@ def test_a_missing_pulse_ends_it(config: Config, entries: tuple[Entry, ...]) -> 
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),
+            kept_blocks=10,
             progress=Counted(),
             on_result=lambda result: None,
             heartbeat=no_pulse,

@@ -1,0 +1,34 @@
+"""What files_metadata.json says of each file of a partition."""
+
+import time
+from collections.abc import Iterable, Mapping, Set
+
+from walpy.backup.files_metadata import CorruptBlocks, FileEntry, TarListing
+from walpy.backup.timestamp import Timestamp
+from walpy.postgres.datadir import Entry
+
+SOME_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
+ALL_BLOCKS = 1 << 32  # more than there are
+
+
+def tar_listing(
+    entries: Iterable[Entry], vanished: Set[str], corrupt: Mapping[str, tuple[int, ...]], kept_blocks: int
+) -> TarListing:
+    """The entries that are in a tar, in their order.
+
+    vanished: names of those that are not. corrupt: blocks with wrong checksums, ascending, by name of their file.
+    kept_blocks: how many of their numbers to keep for a file.
+    """
+    damage = {name: CorruptBlocks(len(blocks), blocks[:kept_blocks]) for name, blocks in corrupt.items()}
+    return TarListing.of(
+        [
+            (entry.name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage.get(entry.name)))
+            for entry in entries
+            if entry.name not in vanished
+        ]
+    )
+
+
+def local_timestamp(ns: int) -> Timestamp:
+    """An instant with the offset that local time had then, as WAL-G notes modification times."""
+    return Timestamp(ns, time.localtime(ns // 1_000_000_000).tm_gmtoff)
