@@ -101,6 +101,7 @@ install_test_programs() {
     command -v lz4 >/dev/null || wanted="$wanted lz4"
     command -v zstd >/dev/null || wanted="$wanted zstd"
     command -v setpriv >/dev/null || wanted="$wanted util-linux"
+    command -v strace >/dev/null || wanted="$wanted strace"
     # shellcheck disable=SC2086
     [ -z "$wanted" ] || apt_install $wanted
 }
