@@ -152,12 +152,16 @@ def backup_fetch(
     target_storage: TargetStorage = "",
 ) -> None:
     """Restore a base backup into a directory."""
+    from walpy.pipeline import start_ahead
+
+    loaded = _load(ctx, target_storage)
+    start_ahead("walpy.backup.extract")  # while this process looks for the backup
     from walpy.backup.catalog import BackupSelector
     from walpy.backup.fetch import FetchOptions
     from walpy.backup.fetch import backup_fetch as fetch
 
     config = _with_flags(
-        _load(ctx, target_storage),
+        loaded,
         {
             "WALG_FETCH_TARGET_USER_DATA": ("--target-user-data", target_user_data),
             "WALG_USE_REVERSE_UNPACK": ("--reverse-unpack", reverse_unpack),

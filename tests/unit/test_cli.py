@@ -180,7 +180,7 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
 
     def fetch(*arguments: Any) -> Any:
         calls.append(arguments)
-        return fetch_module.FetchSummary("b", "d", 0, 0, 0, 0.0, 0, (), ())
+        return fetch_module.FetchSummary("b", "d", 0, 0, 0, 0.0, "", 0, (), ())
 
     monkeypatch.setattr(fetch_module, "backup_fetch", fetch)
     monkeypatch.setenv("WALG_USE_REVERSE_UNPACK", "true")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from walpy.backup.extract import ExtractPlan, PartResult, relative_name
 from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import Sentinel
+from walpy.backup.stage_times import StageTimes
 from walpy.errors import BackupError
 from walpy.postgres.control import CONTROL_FILE
 
@@ -20,12 +21,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Restored:
-    """What the parts of a restore brought, added up. size: bytes of file data in them."""
+    """What the parts of a restore brought, added up. size: bytes of file data in them. times: of each part."""
 
     files: set[str] = field(default_factory=set)
     directories: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     size: int = 0
+    times: list[StageTimes] = field(default_factory=list)
 
     def add(self, result: PartResult) -> None:
         """Take one part's result. Raises BackupError for a file that another part holds too: two workers wrote it."""
@@ -36,6 +38,7 @@ class Restored:
         self.directories.update(result.directories)
         self.links.update(result.links)
         self.size += result.size
+        self.times.append(result.times)
         logger.info("Finished extraction of %s", result.job.part)
 
 

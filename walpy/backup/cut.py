@@ -19,13 +19,13 @@ WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread 
 class OpenFile:
     """A large file while its spans are read, by any threads; closed when the last one is done.
 
-    is_cold: some of it was not in the page cache.
+    is_cold: some of what was read last was not in the page cache.
     """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
         self.entry = entry
         self.descriptor = descriptor
-        self.is_cold = False
+        self.is_cold = True  # to be expected, before anything is known
         self._lock = threading.Lock()
         self._users = 1
 

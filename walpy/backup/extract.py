@@ -11,25 +11,30 @@ given, and the names of one tar's members.
 
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Final
 
 from walpy.archive import Archive
 from walpy.backup.file_writer import FileWriter, writing
-from walpy.backup.rate_limits import open_limited_archive
+from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
+from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
 from walpy.backup.tar_reader import TarMember, TarReader
 from walpy.config import Config
 from walpy.errors import DataCorrupt
 from walpy.postgres.control import CONTROL_FILE
+from walpy.storage.base import Chunk
 from walpy.storage.limit import SharedMoment
 from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.codecs import codec_for_extension
 from walpy.stream.decode_ahead import decode_ahead
 
+_PLAIN_NAME: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)  # below the destination, for sure
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
 logger = logging.getLogger(__name__)
@@ -74,7 +79,7 @@ class PartJob:
 class PartResult:
     """What one part brought: files, directories with their modes, links with their targets.
 
-    size: bytes of file data in it, also of files that were left out.
+    size: bytes of file data in it, also of files that were left out. times: where the time went.
     """
 
     job: PartJob
@@ -82,11 +87,13 @@ class PartResult:
     directories: tuple[tuple[str, int], ...]
     links: tuple[tuple[str, str], ...]
     size: int
+    times: StageTimes = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Worker:
     archive: Archive
+    network_waits: MeasuredSleep
     plan: ExtractPlan
 
 
@@ -96,12 +103,13 @@ _workers: list[_Worker] = []  # one at most: this process's
 def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None = None) -> None:
     """Initializer of a worker process: opens its archive. network: the rate limit's state, shared by all."""
     keep_freed_memory()
-    work_here(open_limited_archive(config, network), plan)
+    waits = MeasuredSleep()
+    work_here(open_limited_archive(config, network, waits), waits, plan)
 
 
-def work_here(archive: Archive, plan: ExtractPlan) -> None:
-    """Initializer for extracting in this process, with an archive that is open already."""
-    _workers[:] = [_Worker(archive, plan)]
+def work_here(archive: Archive, network_waits: MeasuredSleep, plan: ExtractPlan) -> None:
+    """Initializer for extracting in this process, with an archive that is open already, and what its limit waits."""
+    _workers[:] = [_Worker(archive, network_waits, plan)]
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
@@ -135,14 +143,34 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
 
 def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: Callable[[int], None]) -> None:
     """Read the part in this thread; decode it, and write its files, in others."""
-    codec = codec_for_extension(job.extension)
+    codec, threads, times = codec_for_extension(job.extension), worker.plan.threads, extraction.times
+    limited_before = worker.network_waits.seconds
+
+    def measure(seconds: float) -> None:
+        times[DECOMPRESSING] += seconds / threads
+
     with (
-        ThreadPoolExecutor(worker.plan.threads, thread_name_prefix="extract") as pool,
+        ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool,
         worker.archive.storage.open(job.object_name) as stored,
-        closing(decode_ahead(codec, stored, pool, worker.plan.threads)) as plain,
+        closing(decode_ahead(codec, _timed(stored, times), pool, threads, measure)) as plain,
         FileWriter(pool, report, reserves_room=worker.plan.reserves_room) as writer,
     ):
         extraction.run(TarReader(plain), writer)
+    times[WRITING] = writer.seconds / threads
+    times[RATE_LIMIT] = worker.network_waits.seconds - limited_before
+    times[READING] -= times[RATE_LIMIT]
+
+
+def _timed(chunks: Iterable[Chunk], times: dict[str, float]) -> Iterator[Chunk]:
+    """The chunks; adds what waiting for them takes."""
+    waiting = iter(chunks)
+    while True:
+        began = perf_counter()
+        chunk = next(waiting, None)
+        times[READING] += perf_counter() - began
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _named(error: DataCorrupt, job: PartJob, *, is_nothing_read: bool) -> DataCorrupt:
@@ -182,6 +210,9 @@ class _Extraction:
     links: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
     known: set[str] = field(default_factory=lambda: {""})
+    times: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys((READING, DECOMPRESSING, WRITING, RATE_LIMIT), 0.0)
+    )
 
     @property
     def is_empty(self) -> bool:
@@ -203,7 +234,7 @@ class _Extraction:
                 logger.info("leaving out %r: neither file, directory nor link", member.name)
 
     def result(self, job: PartJob) -> PartResult:
-        return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size)
+        return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size, self.times)
 
     def _extract_file(self, name: str, member: TarMember, reader: TarReader, writer: FileWriter) -> None:
         if not name:
@@ -213,10 +244,12 @@ class _Extraction:
         is_wanted = self.plan.wanted is None or name in self.plan.wanted
         if not target or not is_wanted or name in self.plan.left_out:
             return
-        self._make_directory(target.rpartition("/")[0])
+        folder = target.rpartition("/")[0]
+        if folder not in self.known:
+            self._make_directory(folder)
         if name in self.files:
             writer.flush()  # the later one counts
-        writer.write(os.path.join(self.plan.destination, target), member.mode & 0o777, member.size, reader.data())
+        writer.write(f"{self.plan.destination}/{target}", member.mode & 0o777, member.size, reader.data())
         self.files[name] = None
 
     def _make_directory(self, name: str) -> None:
@@ -248,6 +281,9 @@ def relative_name(member_name: str) -> str:
 
     WAL-G's names start with a slash, those of remote backups do not. Raises DataCorrupt for one that would leave it.
     """
+    name = member_name.removeprefix("/")
+    if _PLAIN_NAME.fullmatch(name):
+        return name  # nearly all are
     parts = [part for part in member_name.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in member_name:
         raise DataCorrupt(f"member {member_name!r} would be written outside the destination")

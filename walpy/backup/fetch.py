@@ -41,10 +41,11 @@ from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import given_arguments, next_steps, version_of_directory
-from walpy.backup.rate_limits import NETWORK_LIMIT, open_limited_archive, shared_limit
+from walpy.backup.rate_limits import NETWORK_LIMIT, MeasuredSleep, open_limited_archive, shared_limit
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination, may_compress
 from walpy.backup.restore_tree import finish_tree
+from walpy.backup.stage_times import FLUSHING, Stopwatch, added, limited_by
 from walpy.config import Config
 from walpy.errors import BackupError, Interrupted, UsageError, WalpyError
 from walpy.pipeline import run_jobs
@@ -89,6 +90,7 @@ class _Restore:
     plan: ExtractPlan
     concurrency: int
     is_masked: bool
+    network_waits: MeasuredSleep  # of this process
 
 
 def backup_fetch(
@@ -104,14 +106,17 @@ def backup_fetch(
         raise UsageError(
             "--restore-only is not supported by this version of walpy", "Restore everything, or use WAL-G for it."
         )
-    with closing(open_limited_archive(config)) as archive:
+    waits, flushing = MeasuredSleep(), Stopwatch()
+    with closing(open_limited_archive(config, sleep=waits)) as archive:
         backup = _select(archive, selector)
         with _failing("Failed to fetch backup"):
-            restore = _prepare(archive, backup, os.path.abspath(destination), options)
+            restore = _prepare(archive, backup, os.path.abspath(destination), options, waits)
             with _unstartable_after_failure(restore.destination):
-                restored = _restore(archive, restore, progress)
+                restored = _restore(archive, restore, progress, flushing)
     logger.info("Backup extraction complete.")
-    summary = _summary(config, restore, restored, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    limits = limited_by(added(restored.times), FLUSHING, flushing.seconds, seconds)
+    summary = _summary(config, restore, restored, seconds, limits)
     summary.log()
     return summary
 
@@ -135,7 +140,9 @@ def _failing(what: str) -> Iterator[None]:
 # ---- before the first byte
 
 
-def _prepare(archive: Archive, backup: str, destination: str, options: FetchOptions) -> _Restore:
+def _prepare(
+    archive: Archive, backup: str, destination: str, options: FetchOptions, network_waits: MeasuredSleep
+) -> _Restore:
     """Read what the backup consists of, and check that it can be restored to where the user wants it."""
     config = archive.config
     spec = read_restore_spec(options.restore_spec) if options.restore_spec else None
@@ -171,6 +178,7 @@ def _prepare(archive: Archive, backup: str, destination: str, options: FetchOpti
         plan=plan,
         concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
         is_masked=wanted is not None,
+        network_waits=network_waits,
     )
 
 
@@ -229,19 +237,20 @@ def _holds_any(files: FilesMetadata, job: PartJob, wanted: frozenset[str]) -> bo
 # ---- from the first byte on
 
 
-def _restore(archive: Archive, restore: _Restore, progress: Progress) -> Restored:
-    """Extract everything; on return it is complete, durable and can be started."""
+def _restore(archive: Archive, restore: _Restore, progress: Progress, flushing: Stopwatch) -> Restored:
+    """Extract everything; on return it is complete, durable and can be started. flushing: measures the wait."""
     make_destination(restore.destination)
     make_tablespaces(restore.destination, restore.tablespaces)
     places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
     restored = Restored()
     with FileSystems(places) as file_systems:
         _extract_parts(archive, restore, restored, progress)
-        _extract_here(archive, restore.plan, restore.special_parts[:-1], restored)
+        _extract_here(archive, restore, restore.special_parts[:-1], restored)
         finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
         check_complete(restore.backup, restore.sentinel, restore.files, restore.plan, restored)
         if not archive.config.boolean("WALG_TAR_DISABLE_FSYNC"):
-            file_systems.sync()
+            with flushing:
+                file_systems.sync()
         _finish_control_file(archive, restore, restored)
     return restored
 
@@ -253,7 +262,7 @@ def _extract_parts(archive: Archive, restore: _Restore, restored: Restored, prog
         if processes > 1:
             _extract_in_workers(archive.config, restore, processes, restored, progress)
         else:
-            _extract_here(archive, restore.plan, restore.parts, restored, progress.advance)
+            _extract_here(archive, restore, restore.parts, restored, progress.advance)
     finally:
         progress.finish()
 
@@ -280,7 +289,7 @@ def _extract_in_workers(
 
 def _extract_here(
     archive: Archive,
-    plan: ExtractPlan,
+    restore: _Restore,
     parts: Sequence[PartJob],
     restored: Restored,
     on_progress: Callable[[int], None] | None = None,
@@ -291,7 +300,7 @@ def _extract_here(
         parts,
         processes=0,
         initializer=work_here,
-        initargs=(archive, plan),
+        initargs=(archive, restore.network_waits, restore.plan),
         on_result=restored.add,
         on_progress=on_progress,
     )
@@ -301,7 +310,8 @@ def _finish_control_file(archive: Archive, restore: _Restore, restored: Restored
     """Put pg_control in place, durably: from here on a server can start."""
     path = os.path.join(restore.destination, CONTROL_FILE)
     interrupts.unfinished_files.add(path)
-    _extract_here(archive, replace(restore.plan, control_file=CONTROL_FILE), restore.special_parts[-1:], restored)
+    last = replace(restore, plan=replace(restore.plan, control_file=CONTROL_FILE))
+    _extract_here(archive, last, restore.special_parts[-1:], restored)
     if restore.plan.wanted is None or CONTROL_FILE in restore.plan.wanted:
         if CONTROL_FILE not in restored.files:
             raise BackupError(f"backup {restore.backup} holds no {CONTROL_FILE!r}")
@@ -336,7 +346,7 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
 # ---- afterwards
 
 
-def _summary(config: Config, restore: _Restore, restored: Restored, seconds: float) -> FetchSummary:
+def _summary(config: Config, restore: _Restore, restored: Restored, seconds: float, limits: str) -> FetchSummary:
     version = restore.sentinel.pg_version or version_of_directory(restore.destination)
     return FetchSummary(
         backup=restore.backup,
@@ -345,6 +355,7 @@ def _summary(config: Config, restore: _Restore, restored: Restored, seconds: flo
         size=restored.size,
         stored_size=restore.stored_size,
         seconds=seconds,
+        limited_by=limits,
         pg_version=version,
         wal_segments=wal_segments(restore.backup, restore.sentinel, restore.destination),
         next_steps=() if restore.is_masked else next_steps(restore.destination, version, given_arguments(config)),

@@ -19,7 +19,7 @@ class FetchSummary:
     """What was restored, and what to do next, as lines for a person. pg_version: as server_version_num; 0 unknown.
 
     size: bytes of the files' data. stored_size: of all tars. wal_segments: the first and the last segment that recovery
-    needs to become consistent; empty when the backup does not tell.
+    needs to become consistent; empty when the backup does not tell. limited_by: a sentence on what took the time.
     """
 
     backup: str
@@ -28,18 +28,21 @@ class FetchSummary:
     size: int
     stored_size: int
     seconds: float
+    limited_by: str
     pg_version: int
     wal_segments: tuple[str, ...]
     next_steps: tuple[str, ...]
 
     def log(self) -> None:
-        """Write the summary line."""
+        """Write the summary line, and what limited the restore."""
         size, stored = self.size / 1e6, self.stored_size / 1e6
         logger.info(
             "Restored %s: %.1f MB in %.1f s (%.1f MB/s) from %.1f MB stored%s",
             *(self.backup, size, self.seconds, size / max(self.seconds, 1e-3), stored),
             "; recovery needs WAL from {} to {}".format(*self.wal_segments) if self.wal_segments else "",
         )
+        if self.limited_by:
+            logger.info("%s", self.limited_by)
 
 
 def wal_segments(backup: str, sentinel: Sentinel, destination: str) -> tuple[str, ...]:

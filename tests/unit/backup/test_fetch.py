@@ -73,6 +73,8 @@ def test_everything_is_restored(backup: StoredBackup, destination: Path, caplog:
     assert (summary.backup, summary.destination, summary.files) == (NAME, str(destination), len(FILES) + 3)
     assert summary.size == sum(map(len, FILES.values())) + len(CONTROL) + len(b"label")
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("walpy.backup")]
+    assert messages.pop() == summary.limited_by
+    assert summary.limited_by.startswith("Limited by ")
     assert messages.pop().startswith(f"Restored {NAME}: ")
     assert messages == [
         f"Selecting the backup with name {NAME}...",

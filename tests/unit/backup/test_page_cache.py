@@ -12,6 +12,7 @@ from walpy.backup.page_cache import read_part, read_whole
 
 PAGE = mmap.PAGESIZE
 MIB = 1 << 20
+TRIES = 20  # a disk that is faster than this process between two system calls makes what is absent look cached
 
 
 @pytest.fixture
@@ -67,8 +68,14 @@ def test_what_was_absent_is_absent_again(path: Path, descriptor: int) -> None:
 
 def test_a_part_that_was_absent_is_noticed(path: Path, descriptor: int) -> None:
     content = path.read_bytes()
-    forget(descriptor)
-    assert read(descriptor, MIB, MIB) == (content[MIB : 2 * MIB], True)
+
+    def is_noticed() -> bool:
+        forget(descriptor)
+        data, is_cold = read(descriptor, MIB, MIB)
+        assert data == content[MIB : 2 * MIB]
+        return is_cold
+
+    assert any(is_noticed() for _ in range(TRIES))
 
 
 def test_what_was_cached_stays(path: Path, descriptor: int) -> None:
@@ -100,12 +107,16 @@ def test_small_files(is_cached: bool, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(content)
     descriptor = os.open(tmp_path / "small", os.O_RDONLY)
     os.fsync(descriptor)
-    if not is_cached:
-        forget(descriptor)
-    buffer = memoryview(bytearray(len(content)))
-    assert read_whole(descriptor, buffer) == len(content)
-    assert bytes(buffer) == content
-    assert set(cached(descriptor)) == {is_cached}
+
+    def stays_as_it_was() -> bool:
+        if not is_cached:
+            forget(descriptor)
+        buffer = memoryview(bytearray(len(content)))
+        assert read_whole(descriptor, buffer) == len(content)
+        assert bytes(buffer) == content
+        return set(cached(descriptor)) == {is_cached}
+
+    assert any(stays_as_it_was() for _ in range(TRIES))
     os.close(descriptor)
 
 

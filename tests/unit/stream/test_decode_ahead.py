@@ -43,7 +43,7 @@ def reused(data: bytes, size: int) -> Iterator[memoryview]:
 
 def decoded(method: str, data: bytes, size: int = 1 << 20) -> bytes:
     with ThreadPoolExecutor(2) as pool:
-        return b"".join(decode_ahead(codec(method), reused(data, size), pool, 2))
+        return b"".join(decode_ahead(codec(method), reused(data, size), pool, 2, lambda seconds: None))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,3 +77,12 @@ def test_a_flipped_bit_is_damage(method: str, place: int) -> None:
 def test_other_data_behind_the_end_are_damage(method: str, more: bytes) -> None:
     with pytest.raises(DataCorrupt):
         decoded(method, stored(method) + more)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_decoding_is_measured(method: str) -> None:
+    seconds: list[float] = []
+    with ThreadPoolExecutor(2) as pool:
+        pieces = list(decode_ahead(codec(method), [stored(method)], pool, 2, seconds.append))
+    assert len(seconds) >= len(pieces)
+    assert all(spent > 0 for spent in seconds)
