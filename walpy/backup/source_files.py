@@ -56,6 +56,7 @@ class SourceFiles:
         self._pages = pages
         self._disk = disk
         self._lock = threading.Lock()  # of what the threads find out
+        self._verifying = threading.Lock()  # numpy's many small steps in two threads take longer than one by one
         self._ended = threading.Event()
         self._open_files: list[OpenFile] = []
 
@@ -157,14 +158,15 @@ class SourceFiles:
         pages = view[: len(view) // size * size]
         if segment is None or not pages:
             return
-        blocks = corrupt_blocks(
-            pages,
-            segment=segment,
-            offset=offset,
-            page_size=size,
-            start_lsn=start_lsn,
-            read_again=lambda place: os.pread(descriptor, size, place),
-        )
+        with self._verifying:
+            blocks = corrupt_blocks(
+                pages,
+                segment=segment,
+                offset=offset,
+                page_size=size,
+                start_lsn=start_lsn,
+                read_again=lambda place: os.pread(descriptor, size, place),
+            )
         if blocks:
             with self._lock:
                 self.corrupt.setdefault(entry.name, []).extend(blocks)
