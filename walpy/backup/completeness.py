@@ -61,19 +61,20 @@ def check_parts(backup: str, files: FilesMetadata, parts: Collection[str]) -> No
 
 
 def check_complete(
-    backup: str, sentinel: Sentinel, files: FilesMetadata, plan: ExtractPlan, restored: Restored
+    backup: str, sentinel: Sentinel, names: Collection[str], plan: ExtractPlan, restored: Restored
 ) -> None:
     """Raise BackupError, naming files, when something of the backup did not arrive.
 
-    The list of files has no sizes; their sum must reach what the sentinel says, where that counts file data alone.
+    names: of everything in the backup, empty when it has no list. It has no sizes; their sum must reach what the
+    sentinel says, where that counts file data alone.
     """
     missing: set[str] = set()
     if plan.wanted is None:
         missing |= _NEEDED - restored.files
-    if files.files:
-        arrived = {*restored.files, *restored.directories, *restored.links, CONTROL_FILE, *plan.left_out}
-        wanted = map(relative_name, files.files) if plan.wanted is None else plan.wanted
-        missing.update(name for name in wanted if name not in arrived)
+    if names:
+        arrived = (restored.files, restored.directories, restored.links, {CONTROL_FILE}, plan.left_out)
+        wanted = map(relative_name, names) if plan.wanted is None else plan.wanted
+        missing.update(name for name in wanted if not any(name in found for found in arrived))
     if missing:
         raise BackupError(f"restore of {backup} is incomplete, {len(missing)} files are missing: {_some(missing)}")
     if sentinel.data_catalog_size and plan.wanted is None:

@@ -81,7 +81,7 @@ class _Restore:
 
     backup: str
     sentinel: Sentinel
-    files: FilesMetadata
+    names: tuple[str, ...]  # of everything in the backup; none when it has no list
     destination: str
     tablespaces: tuple[Tablespace, ...]
     parts: tuple[PartJob, ...]
@@ -169,7 +169,7 @@ def _prepare(
     return _Restore(
         backup=backup,
         sentinel=sentinel,
-        files=files,
+        names=tuple(files.files),
         destination=destination,
         tablespaces=tablespaces,
         parts=parts,
@@ -247,7 +247,7 @@ def _restore(archive: Archive, restore: _Restore, progress: Progress, flushing: 
         _extract_parts(archive, restore, restored, progress)
         _extract_here(archive, restore, restore.special_parts[:-1], restored)
         finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
-        check_complete(restore.backup, restore.sentinel, restore.files, restore.plan, restored)
+        check_complete(restore.backup, restore.sentinel, restore.names, restore.plan, restored)
         if not archive.config.boolean("WALG_TAR_DISABLE_FSYNC"):
             with flushing:
                 file_systems.sync()

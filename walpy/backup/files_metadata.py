@@ -6,7 +6,7 @@ Source: WAL-G 3.0.9's stored objects.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from walpy.backup.gojson import Fields, parse_object, text_v2
 from walpy.backup.timestamp import Timestamp
@@ -45,7 +45,7 @@ class FilesMetadata:
     @classmethod
     def from_json(cls, data: bytes | str, what: str = "files_metadata.json") -> "FilesMetadata":
         """Parse it. Raises DataCorrupt, naming what, for wrong types."""
-        return cls.from_fields(parse_object(data, what))
+        return cls.from_fields(parse_object(data, what, _plain_entry_or_object))
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "FilesMetadata":
@@ -54,7 +54,7 @@ class FilesMetadata:
         tar_file_sets = fields.fields("TarFileSets")
         databases = fields.fields("DatabasesByNames")
         return cls(
-            {name: _plain_entry(value) or _file_entry(files.fields(name)) for name, value in files.items()},
+            {name: _as_entry(value) or _file_entry(files.fields(name)) for name, value in files.items()},
             {name: tar_file_sets.texts(name) for name in tar_file_sets.names()},
             {name: _database(databases.fields(name)) for name in databases.names()},
         )
@@ -109,9 +109,21 @@ def _names_text(names: Iterable[str]) -> bytes:
     return f"[{','.join(map(text_v2, names))}]".encode()
 
 
-def _plain_entry(value: object) -> FileEntry | None:
+def _plain_entry_or_object(value: dict[str, object]) -> object:
+    """A file's entry at once, so that the objects of all files never are in memory together."""
+    return _plain_entry(value) or value
+
+
+def _as_entry(value: object) -> FileEntry | None:
+    """An entry, or what tells one: in a sentinel. None when it needs a closer look."""
+    if isinstance(value, FileEntry):
+        return value
+    return _plain_entry(value) if isinstance(value, dict) else None
+
+
+def _plain_entry(value: dict[str, Any]) -> FileEntry | None:
     """The entry of a file without corrupt blocks, fast: there may be millions. None when it needs a closer look."""
-    if not isinstance(value, dict) or value.keys() != _PLAIN_NAMES:
+    if value.keys() != _PLAIN_NAMES:
         return None
     mtime, updates = value["MTime"], value["UpdatesCount"]
     incremented, skipped = value["IsIncremented"], value["IsSkipped"]

@@ -6,7 +6,7 @@ Unicode line separators, `v2` (files_metadata.json) does not. Field names are ma
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Final, TypeVar, cast
@@ -106,19 +106,22 @@ def _as_float(value: float) -> float:
         return float("inf")
 
 
-def parse(data: bytes | str) -> object:
+Hook = Callable[[dict[str, object]], object]  # what to have in place of an object, as soon as it is parsed
+
+
+def parse(data: bytes | str, hook: Hook | None = None) -> object:
     """A JSON value; `-0` is the float that Go makes of it, so that it is written again as it was. Raises ValueError."""
-    return json.loads(data, parse_int=_integer)
+    return json.loads(data, parse_int=_integer, object_hook=hook)
 
 
 def _integer(text: str) -> int | float:
     return -0.0 if text == "-0" else int(text)
 
 
-def parse_object(data: bytes | str, what: str) -> "Fields":
+def parse_object(data: bytes | str, what: str, hook: Hook | None = None) -> "Fields":
     """Parse one JSON object. Raises DataCorrupt, naming what, for anything else."""
     try:
-        document = parse(data)
+        document = parse(data, hook)
     except (ValueError, RecursionError) as error:
         raise DataCorrupt(f"{what} is not JSON: {error}") from error
     return Fields(document, what)

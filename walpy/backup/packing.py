@@ -1,11 +1,12 @@
 """Packs all files of a backup: plans partitions and has worker processes make them.
 
 Every core is used: a worker packs one tar at a time with several threads. Rate limits hold for all workers together.
-Memory of the command's own process: the listing, about 500 bytes a file, and as much again for what it becomes in
-files_metadata.json; for workers see partition.py.
+Memory of the command's own process: the listing, about 400 bytes a file, which makes room for what the workers say of
+it in files_metadata.json, about 150 bytes a file; for workers see partition.py.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_worker
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def pack_files(
     config: "Config",
     backup: str,
-    entries: "tuple[Entry, ...]",
+    entries: "list[Entry]",
     settings: "PushSettings",
     limits: "RateLimits",
     *,
@@ -36,10 +37,13 @@ def pack_files(
 ) -> list[PartitionResult]:
     """Store the entries in tars; return what became of each partition, in their order.
 
-    kept_blocks: see PartitionJob. on_result hears of each tar as it is stored, heartbeat about once a second, both in
-    the caller's thread. Raises the first error of a worker, WorkerDied.
+    entries: emptied, and each let go of as soon as a worker has it. kept_blocks: see PartitionJob. on_result hears of
+    each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the first error of a
+    worker, WorkerDied.
     """
     parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
+    entries.clear()
+    names = [part.tar_name for part in parts]
     processes = min(settings.workers, len(parts))
     threads = -(-settings.threads // processes)
     results: dict[str, PartitionResult] = {}
@@ -48,14 +52,18 @@ def pack_files(
         results[result.tar_name] = result
         on_result(result)
 
+    def jobs() -> Iterator[PartitionJob]:
+        waiting = deque(longest_first(parts))
+        parts.clear()
+        while waiting:
+            part = waiting.popleft()
+            yield PartitionJob(backup, part.tar_name, part.entries, threads, pages, kept_blocks)
+
     progress.start(sum(part.size for part in parts), backup)
     try:
         run_jobs(
             pack,
-            (
-                PartitionJob(backup, part.tar_name, part.entries, threads, pages, kept_blocks)
-                for part in longest_first(parts)
-            ),
+            jobs(),
             processes=processes,
             initializer=start_worker,
             initargs=(config, limits.disk, limits.network),
@@ -65,4 +73,4 @@ def pack_files(
         )
     finally:
         progress.finish()
-    return [results[part.tar_name] for part in parts]
+    return [results[name] for name in names]

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from walpy.backup import documents
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from walpy.backup.timestamp import Timestamp
     from walpy.config import Config
     from walpy.postgres.database import Database
-    from walpy.postgres.datadir import Listing
+    from walpy.postgres.datadir import Entry, Listing
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
@@ -184,7 +184,8 @@ class _Push:
             stored = StoredBackup(self.archive, backup.name)
             with _unfinished(self.server, stored):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
-                packed = self._pack(backup, listing, stored, progress, alive)
+                entries, listing = list(listing.entries), replace(listing, entries=())
+                packed = self._pack(backup, entries, stored, progress, alive)
                 control = self._put_control(listing, stored)
                 databases = self._table_names()
                 alive.check()
@@ -213,7 +214,12 @@ class _Push:
         )
 
     def _pack(
-        self, backup: RunningBackup, listing: "Listing", stored: StoredBackup, progress: "Progress", alive: KeepAlive
+        self,
+        backup: RunningBackup,
+        entries: "list[Entry]",
+        stored: StoredBackup,
+        progress: "Progress",
+        alive: KeepAlive,
     ) -> "list[PartitionResult]":
         def note(result: "PartitionResult") -> None:
             stored.add_part(result.object_name, result.stored_size)
@@ -229,7 +235,7 @@ class _Push:
         return pack_files(
             self.config,
             backup.name,
-            listing.entries,
+            entries,
             self.settings,
             self.limits,
             pages=Pages(self.facts.page_size, backup.lsn if verify else None),

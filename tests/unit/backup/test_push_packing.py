@@ -71,10 +71,11 @@ def settings(config: Config) -> PushSettings:
 def test_every_file_is_stored_once(config: Config, entries: tuple[Entry, ...]) -> None:
     progress, told = Counted(), list[PartitionResult]()
     limits = RateLimits.from_config(config)
+    sent = list(entries)
     packed = pack_files(
         config,
         BACKUP,
-        entries,
+        sent,
         settings(config),
         limits,
         pages=Pages(8192),
@@ -83,6 +84,7 @@ def test_every_file_is_stored_once(config: Config, entries: tuple[Entry, ...]) -
         on_result=told.append,
         heartbeat=lambda: None,
     )
+    assert sent == []
     assert [result.tar_name for result in packed] == [f"part_{number:03d}.tar" for number in range(1, len(packed) + 1)]
     names = [name for result in packed for name in json.loads(result.listing.names)]
     assert names == [entry.name for entry in entries]
@@ -109,7 +111,7 @@ def test_the_first_error_of_a_worker_is_raised(config: Config, entries: tuple[En
         pack_files(
             config,
             BACKUP,
-            entries,
+            list(entries),
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),
@@ -129,7 +131,7 @@ def test_a_missing_pulse_ends_it(config: Config, entries: tuple[Entry, ...]) -> 
         pack_files(
             config,
             BACKUP,
-            entries,
+            list(entries),
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),
