@@ -173,7 +173,7 @@ class _Pool(Generic[Job, Result]):
         worker: _Worker[Job] = _Worker(process, ours)
         _start_fork_server()
         with deferred(), _no_main_module():  # a process that is started and not noted would outlive this one
-            process.start()
+            _start(process)
             self._workers.append(worker)
         theirs.close()  # from now on the end of the worker is the end of the stream
         return worker
@@ -225,6 +225,16 @@ def _start_fork_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _start(process: BaseProcess) -> None:
+    try:
+        process.start()
+    except EOFError:  # the new process ended before it told its number
+        raise WorkerDied(
+            "a worker process ended while it started",
+            "SIGKILL usually comes from the kernel's out-of-memory killer; dmesg tells.",
+        ) from None
 
 
 def _handle(message: object, report: Report) -> None:

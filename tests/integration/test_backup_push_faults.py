@@ -43,8 +43,8 @@ class Push:
             self.log += line
 
     def workers(self) -> list[int]:
-        """Process ids of its workers, once there is one: the fork server's children."""
-        wait_until(lambda: any(children(pid) for pid in self._servers()))
+        """Process ids of its workers, once one has begun: the fork server's children."""
+        wait_until(lambda: any(has_threads(child) for pid in self._servers() for child in children(pid)))
         return [child for pid in self._servers() for child in children(pid)]
 
     def _servers(self) -> list[int]:
@@ -62,6 +62,13 @@ def children(pid: int) -> list[int]:
         return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def has_threads(pid: int) -> bool:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except FileNotFoundError:
+        return False
 
 
 def command_line(pid: int) -> str:

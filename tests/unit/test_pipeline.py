@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from walpy.errors import BackupError, DataCorrupt, Interrupted, StorageUnavailable, WalpyError, WorkerDied
-from walpy.pipeline import Report, run_jobs, shared_number
+from walpy.pipeline import Report, run_jobs, shared_number, start_ahead
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -241,6 +242,23 @@ def test_first_error_ends_a_worker_that_would_hang(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_an_error_that_names_its_job(name: str, how: str) -> None:
     with pytest.raises(WorkerDied, match=rf"{how}.* while it worked on {name}"):
         run_jobs(die, [Named("fine"), Named(name), Named("fine")], processes=2)
+
+
+def test_a_worker_that_dies_before_it_tells_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(process: BaseProcess) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(BaseProcess, "start", start)
+    with pytest.raises(WorkerDied, match="ended while it started"):
+        run_jobs(die, [Named("fine")], processes=1)
+
+
+def test_started_ahead_it_works_as_well() -> None:
+    start_ahead(__name__)
+    start_ahead(__name__)
+    results: list[object] = []
+    run_jobs(die, [Named("fine")], processes=1, on_result=results.append)
+    assert results == [None]
 
 
 def test_log_records_and_counts_come_to_the_parent(caplog: pytest.LogCaptureFixture) -> None:
