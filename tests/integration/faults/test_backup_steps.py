@@ -10,6 +10,7 @@ from tests.integration.faults.stage import Stage
 
 SENTINEL = "_backup_stop_sentinel.json"
 DEADLINES = {"WALPY_STORAGE_DEADLINE": "0.3s", "WALPY_READ_TIMEOUT": "5s"}
+PATIENT = {"WALPY_STORAGE_DEADLINE": "60s", "WALPY_READ_TIMEOUT": "60s", "WALPY_CONNECT_TIMEOUT": "60s"}
 CLOSED = {Trouble.REFUSES: "cannot be reached", Trouble.LOSES_ANSWERS: "cannot be reached"}
 
 
@@ -24,7 +25,7 @@ def request_count(stage: Stage) -> int:
     proxy = stage.proxies["backup-push"]
     for _ in range(2):
         proxy.requests.clear()
-        stage.start(["backup-push"])
+        stage.start(["backup-push"], **PATIENT)
         assert stage.runs["backup-push"].end().code == 0
     return len(proxy.requests)
 
