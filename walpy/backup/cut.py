@@ -7,11 +7,14 @@ larger ones. Spans begin and end at whole pages of their file, so that pages can
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.backup import tar
 from walpy.backup.members import tar_header
 from walpy.postgres.datadir import Entry
+
+if TYPE_CHECKING:
+    from walpy.backup.page_cache import Ranges
 
 WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
 
@@ -19,13 +22,15 @@ WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread 
 class OpenFile:
     """A large file while its spans are read, by any threads; closed when the last one is done.
 
-    is_cold: some of what was read last was not in the page cache.
+    is_cold: some of what was read last was not in the page cache. announced: what of the spans that are about to be
+    read is not, by their offset.
     """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
         self.entry = entry
         self.descriptor = descriptor
         self.is_cold = True  # to be expected, before anything is known
+        self.announced: dict[int, Ranges] = {}
         self._lock = threading.Lock()
         self._users = 1
 

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+Ranges = list[tuple[int, int]]  # offset and size, bytes
+
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _UNKNOWN: Final = -1
 _IS_CACHED: Final = bytes(number & 1 for number in range(256))  # of mincore's bytes only the lowest bit means something
@@ -29,20 +31,31 @@ def read_whole(descriptor: int, view: memoryview) -> int:
     return count
 
 
-def read_part(descriptor: int, view: memoryview, offset: int, *, is_cold: bool) -> tuple[int, bool]:
+def announce(descriptor: int, offset: int, size: int) -> Ranges:
+    """What of a part of a large file is not in the cache; the kernel begins to bring it.
+
+    The kernel's own read-ahead should be off (POSIX_FADV_RANDOM): what it brings looks like the server's. offset: a
+    multiple of the kernel's pages.
+    """
+    absent = list(_absent(descriptor, offset, size))
+    for start, length in absent:
+        os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_WILLNEED)
+    return absent
+
+
+def read_part(descriptor: int, view: memoryview, offset: int, announced: Ranges | None) -> tuple[int, bool]:
     """The same for a part of a large file, and whether some of it was not in the cache.
 
-    offset: a multiple of the kernel's pages. is_cold: whether that is to be expected: then it is looked at before
-    anything is read. The kernel's read-ahead should be off (POSIX_FADV_RANDOM): what it brings looks like the server's.
+    announced: what announce() gave for it; None when nobody asked, because it is expected to be in the cache.
     """
-    done = 0 if is_cold else _read_cached(descriptor, view, offset)
+    done = _UNKNOWN if announced is not None else _read_cached(descriptor, view, offset)
     if done == len(view):
         return done, False
-    absent = [] if done == _UNKNOWN else list(_absent(descriptor, offset, len(view)))
+    absent = announced if announced is not None else list(_absent(descriptor, offset, len(view)))
     count = _read(descriptor, view, offset, max(done, 0))
     for start, size in absent:
         os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
-    return count, bool(absent) or (not is_cold and done != _UNKNOWN)
+    return count, bool(absent) or done != _UNKNOWN
 
 
 def _read_cached(descriptor: int, view: memoryview, offset: int) -> int:

@@ -215,6 +215,7 @@ class Packer:
             for items in cut(self._job.entries, self._files.open, piece_size=PIECE_SIZE, page_size=page_size):
                 if len(pending) == self._depth:
                     yield from self._next(pending)
+                self._files.announce(items)
                 pending.append(pool.submit(self._piece, items, encode))
             while pending:
                 yield from self._next(pending)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from walpy.backup import tar
 from walpy.backup.cut import Item, OpenFile, Span, WholeFile
-from walpy.backup.page_cache import read_part, read_whole
+from walpy.backup.page_cache import announce, read_part, read_whole
 from walpy.errors import BackupError
 from walpy.postgres.page import corrupt_blocks, relation_segment
 
@@ -80,6 +80,13 @@ class SourceFiles:
         self._open_files.append(file)
         return file
 
+    def announce(self, items: list[Item]) -> None:
+        """Have the kernel bring what will be read soon, where that is worth while."""
+        for item in items:
+            if isinstance(item, Span) and item.file.is_cold:
+                file, offset, size = item
+                file.announced[offset] = announce(file.descriptor, offset, size)
+
     def fill(self, item: Item, room: memoryview, done: Pass) -> int:
         """Put an item at the beginning of room; how many bytes it took. Raises BackupError."""
         if isinstance(item, WholeFile):
@@ -121,7 +128,7 @@ class SourceFiles:
         try:
             self._wait_for_limit(size, done)
             try:
-                count, file.is_cold = read_part(file.descriptor, view, offset, is_cold=file.is_cold)
+                count, file.is_cold = read_part(file.descriptor, view, offset, file.announced.pop(offset, None))
             except OSError as error:
                 raise _unreadable(file.entry, offset, error) from error
             self._take(file.entry, file.descriptor, offset, view, count, done)

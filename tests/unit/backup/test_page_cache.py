@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from walpy.backup.page_cache import read_part, read_whole
+from walpy.backup.page_cache import announce, read_part, read_whole
 
 PAGE = mmap.PAGESIZE
 MIB = 1 << 20
@@ -51,7 +51,8 @@ def forget(descriptor: int) -> None:
 
 def read(descriptor: int, offset: int, size: int, *, is_cold: bool = False) -> tuple[bytes, bool]:
     buffer = memoryview(mmap.mmap(-1, size))
-    count, is_cold = read_part(descriptor, buffer, offset, is_cold=is_cold)
+    announced = announce(descriptor, offset, size) if is_cold else None
+    count, is_cold = read_part(descriptor, buffer, offset, announced)
     return bytes(buffer[:count]), is_cold
 
 
