@@ -67,6 +67,7 @@ def test_backup_under_load_restores(
     backup = newest_backup(archive_folder)
     assert f"Started backup with name {backup.name} at LSN " in log
     assert f"Wrote backup with name {backup.name} to storage default" in log
+    assert log.count("Limited by ") == 1
     expected, spaced = cluster.execute(PGBENCH_CONTENT), cluster.execute("select count(*) from spaced")
     archive_rest(cluster)
     cluster.stop("immediate")
