@@ -141,15 +141,16 @@ def read_metadata(archive: Archive, backup: str) -> BackupMetadata:
 
 def read_metadata_of_all(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata]:
     """metadata.json of every backup, in the same order. Raises BackupError, naming the backup, for a missing one."""
-    return _in_parallel(lambda backup: _metadata_or_error(archive, backup), backups)
+    return in_parallel(lambda backup: _metadata_or_error(archive, backup), backups)
 
 
 def readable_metadata(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata | None]:
     """metadata.json of every backup, in the same order; None, with a warning, for one that is missing or damaged."""
-    return _in_parallel(lambda backup: _metadata_or_none(archive, backup), backups)
+    return in_parallel(lambda backup: _metadata_or_none(archive, backup), backups)
 
 
-def _in_parallel(read: Callable[[str], Result], backups: Sequence[str]) -> list[Result]:
+def in_parallel(read: Callable[[str], Result], backups: Sequence[str]) -> list[Result]:
+    """What read gives for each backup, in the same order. Raises what it raises."""
     if not backups:
         return []
     with ThreadPoolExecutor(min(_READERS, len(backups))) as pool:

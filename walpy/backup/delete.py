@@ -10,14 +10,13 @@ Memory: what retention holds of each backup, and BATCH names of objects; WAL is 
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from walpy import layout
 from walpy.archive import Archive
-from walpy.backup.catalog import list_backups, read_metadata, read_sentinel
+from walpy.backup.catalog import in_parallel, list_backups, read_metadata, read_sentinel
 from walpy.backup.model import BackupMetadata
 from walpy.backup.retention import PERMANENT, Archived, Candidate, Deletion, position_in
 from walpy.errors import BackupError, ObjectMissing
@@ -26,7 +25,6 @@ from walpy.wal.segment import configured_segment_size, segment_before_lsn, segme
 
 BATCH: Final = 5_000  # names of objects that are removed in one call
 RUNNING_NS: Final = 24 * 3600 * 10**9  # a backup without metadata that stored something since may still run
-_READERS: Final = 16
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +55,8 @@ def read_archived(archive: Archive, *, by_time: bool = False) -> Archived:
     backups = list_backups(archive)
     names = [backup.name for backup in backups]
     logger.info("retrieving permanent objects")
-    with ThreadPoolExecutor(_READERS) as pool:
-        metadata = list(pool.map(lambda name: _metadata_or_none(archive, name), names))
-        sentinels = list(pool.map(lambda name: read_sentinel(archive, name), names))
+    metadata = in_parallel(lambda name: _metadata_or_none(archive, name), names)
+    sentinels = in_parallel(lambda name: read_sentinel(archive, name), names)
     segment_size = configured_segment_size(archive.config)
     found = []
     for backup, described, sentinel in zip(backups, metadata, sentinels, strict=True):
@@ -167,9 +164,9 @@ def remove_everything(archive: Archive, archived: Archived, *, force: bool, conf
         logger.info("%s", text)
     logger.info("Evaluating objects for deletion...")
     total = Total()
-    sentinels = (item for item in archive.storage.list_folder(layout.BACKUP_FOLDER).objects)
+    sentinels = archive.storage.list_folder(layout.BACKUP_FOLDER).objects
     _remove(archive, sentinels, total, confirm=confirm)
-    seen = set() if confirm else {item.name for item in archive.storage.list_folder(layout.BACKUP_FOLDER).objects}
+    seen = {item.name for item in sentinels}
     _remove(archive, (item for item in archive.storage.list() if item.name not in seen), total, confirm=confirm)
     _tell_total(total, confirm=confirm)
     return total
@@ -180,8 +177,8 @@ def _stages(archive: Archive, plan: Deletion, scope: Scope) -> Iterator[Iterable
     if scope.backups:
         folder = archive.storage.list_folder(layout.BACKUP_FOLDER)
         sentinels = {item.name: item for item in folder.objects}
-        for level in _levels(plan.removed):
-            names = (layout.sentinel(item.name) for item in level)
+        for group in plan.groups:
+            names = (layout.sentinel(item.name) for item in group)
             yield [sentinels[name] for name in names if name in sentinels]
         for backup in plan.removed:
             yield from _parts(archive, layout.backup_folder(backup.name))
@@ -191,16 +188,6 @@ def _stages(archive: Archive, plan: Deletion, scope: Scope) -> Iterator[Iterable
                 yield from _parts(archive, name)
     if scope.wal:
         yield _doomed_wal(archive, plan)
-
-
-def _levels(removed: Sequence[Candidate]) -> Iterator[list[Candidate]]:
-    """Backups in groups, those that others of them are made on after these."""
-    waiting = list(removed)
-    while waiting:
-        needed = {item.base for item in waiting}
-        level = [item for item in waiting if item.name not in needed] or waiting
-        yield level
-        waiting = [item for item in waiting if item not in level]
 
 
 def _is_leftover(archive: Archive, plan: Deletion, folder: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.catalog import BackupSelector, find_backup, list_backups, read_metadata, read_sentinel
+from walpy.backup.model import BackupMetadata
 from walpy.errors import BackupError, ObjectMissing
 
 _WORDS: Final = {True: "permanent", False: "impermanent"}
@@ -26,21 +27,17 @@ def backup_mark(archive: Archive, name: str, *, permanent: bool) -> None:
     """
     logger.info("Retrieving previous related backups to be marked: toPermanent=%s", str(permanent).lower())
     name = find_backup(archive, BackupSelector(name))
-    _require_metadata(archive, name)
-    if read_metadata(archive, name).is_permanent == permanent:
+    metadata = {name: _metadata(archive, name)}
+    if metadata[name].is_permanent == permanent:
         logger.warning("Backup %s is already marked as %s, ignoring...", name, _WORDS[permanent])
-        names = []
-    else:
-        names = [name]
-    if permanent:
-        bases = [base for base in chain(archive, name) if base != name]
-        names = [base for base in bases if not read_metadata(archive, base).is_permanent] + names
-    elif names:
+    elif not permanent:
         _refuse_below_permanent(archive, name)
+    if permanent:
+        metadata = {base: metadata.get(base) or read_metadata(archive, base) for base in chain(archive, name)}
+    names = [marked for marked, found in metadata.items() if found.is_permanent != permanent]
     logger.info("Retrieved backups to be marked, marking: [%s]", " ".join(names))
     for marked in names:
-        metadata = replace(read_metadata(archive, marked), is_permanent=permanent)
-        archive.put_bytes(layout.metadata(marked), metadata.to_json())
+        archive.put_bytes(layout.metadata(marked), replace(metadata[marked], is_permanent=permanent).to_json())
 
 
 def chain(archive: Archive, name: str) -> list[str]:
@@ -76,9 +73,9 @@ def _below(children: dict[str, list[str]], name: str) -> Iterator[str]:
         yield from _below(children, child)
 
 
-def _require_metadata(archive: Archive, name: str) -> None:
+def _metadata(archive: Archive, name: str) -> BackupMetadata:
     try:
-        archive.storage.stat(layout.metadata(name))
+        return read_metadata(archive, name)
     except ObjectMissing:
         raise BackupError(
             f"backup {name} has no metadata.json, so it cannot be marked", "WAL-E writes none; take a new backup."

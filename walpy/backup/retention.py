@@ -7,16 +7,18 @@ backups of several clusters, whose positions mean nothing to each other.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from walpy.errors import BackupError
+from walpy.errors import BackupError, InvalidWal
+from walpy.wal.segment import segment_number, segment_timeline
 
 PERMANENT: Final = "it is permanent"
 TARGET: Final = "it is the oldest one to keep"
 NEWER: Final = "it is not older than the target"
+_WAL_NAME: Final = re.compile("[0-9A-F]{24}")
 
 
 class Modifier(Enum):
@@ -80,12 +82,22 @@ class Archived:
 
     def chain(self, backup: Candidate) -> list[Candidate]:
         """The backups that one is made on, and itself, the full one first. Raises BackupError when one is missing."""
-        chain = [backup]
-        while (base := chain[0].base) is not None:
-            if base not in self.by_name or self.by_name[base] in chain:
-                raise BackupError(f"backup {chain[0].name} is made on {base}, which is not there")
-            chain.insert(0, self.by_name[base])
+        chain = [*reversed(self.bases(backup)), backup]
+        if chain[0].base is not None:
+            raise BackupError(f"backup {chain[0].name} is made on {chain[0].base}, which is not there")
         return chain
+
+    def bases(self, backup: Candidate) -> list[Candidate]:
+        """What a backup is made on, the nearest one first, as far as it is there."""
+        found: list[Candidate] = []
+        while backup.base is not None and (base := self.by_name.get(backup.base)) is not None and base not in found:
+            found.append(base)
+            backup = base
+        return found
+
+    def is_usable(self, backup: Candidate) -> bool:
+        """Whether everything that a backup is made on is there."""
+        return [backup, *self.bases(backup)][-1].base is None
 
     def dependents(self, names: Iterable[str]) -> set[str]:
         """The named backups, and all that are made on them, directly or not."""
@@ -123,9 +135,7 @@ def retain_after(
     first = next(fitting, None)
     if first is None:
         return retain(archived, count, modifier)
-    target = (
-        _or_none(lambda: retain(archived, count, modifier)) if modifier.value else retain(archived, count, modifier)
-    )
+    target = retain(archived, count, modifier)
     if target is None or archived.is_older(first, target):
         return require_full(first)
     return target
@@ -165,13 +175,6 @@ def require_full(backup: Candidate) -> Candidate:
     return backup
 
 
-def _or_none(find: Callable[[], Candidate | None]) -> Candidate | None:
-    try:
-        return find()
-    except BackupError:
-        return None
-
-
 # ---- what goes
 
 
@@ -179,14 +182,20 @@ def _or_none(find: Callable[[], Candidate | None]) -> Candidate | None:
 class Deletion:
     """What a delete removes, and why it keeps the rest.
 
-    removed: backups, the newest first: none of them is ever listed without what it is made on. kept: names and reasons.
+    groups: of the backups to remove, each after all that are made on its backups: gone in this order, none is ever
+    listed without what it is made on. kept: names and reasons.
     target: the oldest one to keep, when the WAL before it goes too; None: WAL stays.
     """
 
     archived: Archived
-    removed: Sequence[Candidate]
+    groups: Sequence[Sequence[Candidate]]
     kept: Mapping[str, str]
     target: Candidate | None
+
+    @property
+    def removed(self) -> list[Candidate]:
+        """The backups to remove, in that order."""
+        return [item for group in self.groups for item in group]
 
     def removes_wal(self, timeline: int, segment: int) -> bool:
         """Whether a segment goes: older than the target, and read by the recovery of no kept backup."""
@@ -241,55 +250,38 @@ def without(archived: Archived, backup: Candidate, *, whole_chain: bool, force_l
             "Take the mark away first: backup-mark -i NAME.",
         )
     kept = {item.name: "it was not chosen" for item in archived.backups if item.name not in chosen}
-    if not force_last and not any(is_usable(archived, archived.by_name[name]) for name in kept):
+    if not force_last and not any(archived.is_usable(archived.by_name[name]) for name in kept):
         raise BackupError(
             f"no usable backup would be left without {backup.name}", "Take a new one first, or give --force-last."
         )
     return _plan(archived, kept, None)
 
 
-def is_usable(archived: Archived, backup: Candidate) -> bool:
-    """Whether everything that a backup is made on is there."""
-    return _or_none(lambda: archived.chain(backup)[0]) is not None
-
-
 def _plan(archived: Archived, kept: dict[str, str], target: Candidate | None) -> Deletion:
     """Complete a plan: what kept backups are made on stays too."""
     for name in list(kept):
-        for base in _bases(archived, archived.by_name[name]):
+        for base in archived.bases(archived.by_name[name]):
             kept.setdefault(base.name, f"{name} is made on it")
     removed = [item for item in reversed(archived.backups) if item.name not in kept]
-    return Deletion(archived, _dependents_first(removed), kept, target)
+    return Deletion(archived, list(_dependents_first(removed)), kept, target)
 
 
-def _bases(archived: Archived, backup: Candidate) -> list[Candidate]:
-    """What a backup is made on, as far as it is there."""
-    found: list[Candidate] = []
-    while backup.base is not None and (base := archived.by_name.get(backup.base)) is not None and base not in found:
-        found.append(base)
-        backup = base
-    return found
-
-
-def _dependents_first(backups: Sequence[Candidate]) -> list[Candidate]:
-    """The same backups; each after all that are made on it."""
-    ordered: list[Candidate] = []
+def _dependents_first(backups: Sequence[Candidate]) -> Iterator[list[Candidate]]:
+    """The same backups in groups; each after all that are made on it."""
     waiting = list(backups)
     while waiting:
         needed = {item.base for item in waiting}
-        free = [item for item in waiting if item.name not in needed] or waiting
-        ordered += free
-        waiting = [item for item in waiting if item not in free]
-    return ordered
-
-
-_POSITION: Final = re.compile("([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
+        group = [item for item in waiting if item.name not in needed] or waiting
+        yield group
+        waiting = [item for item in waiting if item not in group]
 
 
 def position_in(name: str, segment_size: int) -> tuple[int, int] | None:
     """Timeline and segment of the first WAL name in an object's name; None when there is none of that segment size."""
-    match = _POSITION.search(name)
-    per_log = (1 << 32) // segment_size
-    if match is None or int(match[3], 16) >= per_log:
+    match = _WAL_NAME.search(name)
+    if match is None:
         return None
-    return int(match[1], 16), int(match[2], 16) * per_log + int(match[3], 16)
+    try:
+        return segment_timeline(match.group()), segment_number(match.group(), segment_size)
+    except InvalidWal:
+        return None
