@@ -4,13 +4,12 @@ A piece is a list of items that fill one buffer: tar headers and padding as byte
 larger ones. Spans begin and end at whole pages of their file, so that pages can be verified piece by piece.
 """
 
-import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.backup import tar
 from walpy.backup.members import tar_header
+from walpy.backup.shared_file import SharedFile
 from walpy.postgres.datadir import Entry
 
 if TYPE_CHECKING:
@@ -19,44 +18,18 @@ if TYPE_CHECKING:
 WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
 
 
-class OpenFile:
-    """A large file while its spans are read, by any threads; closed when the last one is done.
+class OpenFile(SharedFile):
+    """A large file while its spans are read, by any threads.
 
     is_cold: some of what was read last was not in the page cache. announced: what of the spans that are about to be
     read is not, by their offset.
     """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
+        super().__init__(descriptor)
         self.entry = entry
-        self.descriptor = descriptor
         self.is_cold = True  # to be expected, before anything is known
         self.announced: dict[int, Ranges] = {}
-        self._lock = threading.Lock()
-        self._users = 1
-
-    @property
-    def is_open(self) -> bool:
-        """Whether somebody still uses it."""
-        return self._users > 0
-
-    def hold(self) -> None:
-        """One more user."""
-        with self._lock:
-            self._users += 1
-
-    def release(self) -> None:
-        """One user less; the last one closes the file."""
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                os.close(self.descriptor)
-
-    def close(self) -> None:
-        """Close it for all users, after a failure."""
-        with self._lock:
-            if self._users > 0:
-                self._users = 0
-                os.close(self.descriptor)
 
 
 class WholeFile(NamedTuple):

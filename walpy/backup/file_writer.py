@@ -8,7 +8,6 @@ Memory: BYTES_AHEAD of pieces that wait for their writing, and what holds them a
 
 import os
 import stat
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,6 +16,7 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
+from walpy.backup.shared_file import SharedFile
 from walpy.errors import BackupError
 
 BYTES_AHEAD: Final = 4 << 20  # bytes that wait for their writing
@@ -30,30 +30,17 @@ class _SmallFile(NamedTuple):
     pieces: list[memoryview]
 
 
-class _LargeFile:
-    """A file while its pieces are written; its mode is set, and it is closed, when the last one is done."""
+class _LargeFile(SharedFile):
+    """A file while its pieces are written; its mode is set when the last one is done."""
 
     def __init__(self, path: str, mode: int, descriptor: int) -> None:
+        super().__init__(descriptor)
         self.path = path
-        self.descriptor = descriptor
         self._mode = mode
-        self._lock = threading.Lock()
-        self._users = 1
 
-    def hold(self) -> None:
-        with self._lock:
-            self._users += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-        try:
-            with writing(self.path):
-                os.fchmod(self.descriptor, self._mode)
-        finally:
-            os.close(self.descriptor)
+    def finish(self) -> None:
+        with writing(self.path):
+            os.fchmod(self.descriptor, self._mode)
 
 
 class FileWriter:

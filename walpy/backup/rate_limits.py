@@ -53,7 +53,6 @@ def open_limited_archive(
     network: the limit's state, if shared. sleep: measures how long the limit is waited for.
     """
     archive = open_archive(config)
-    limit = config.integer(NETWORK_LIMIT)
-    limiter = RateLimiter(limit, network, sleep=sleep or time.sleep) if limit > 0 else None
+    limiter = RateLimiter.from_config(config, NETWORK_LIMIT, network, sleep=sleep or time.sleep)
     archive.storage = limited(archive.storage, limiter)
     return archive

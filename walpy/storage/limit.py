@@ -51,7 +51,7 @@ def monotonic() -> float:
 class RateLimiter:
     """Lets limit bytes a second pass, and limit + 65536 at once after a pause.
 
-    moment: shared by the processes that share the limit. clock and sleep are there for tests.
+    moment: shared by the processes that share the limit. sleep: waits so many seconds. clock is there for tests.
     """
 
     def __init__(
@@ -69,10 +69,17 @@ class RateLimiter:
         self._sleep = sleep
 
     @classmethod
-    def from_config(cls, config: "Config", key: str, moment: SharedMoment | None = None) -> "RateLimiter | None":
+    def from_config(
+        cls,
+        config: "Config",
+        key: str,
+        moment: SharedMoment | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> "RateLimiter | None":
         """Limiter that a setting (bytes a second) asks for; None when it is unset or not above zero: no limit."""
         limit = config.integer(key)
-        return cls(limit, moment) if limit > 0 else None
+        return cls(limit, moment, sleep=sleep) if limit > 0 else None
 
     def acquire(self, count: int, cancel: threading.Event | None = None) -> None:
         """Wait until count more bytes may pass, more than a burst too.
