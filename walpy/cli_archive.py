@@ -9,7 +9,9 @@ from walpy.cli_invocation import Invocation, print_result
 from walpy.cli_usage import Command
 from walpy.config import Config, Setting
 from walpy.errors import InvalidWal
+from walpy.postgres.lsn import parse_lsn
 from walpy.values import parse_integer
+from walpy.wal.segment import configured_segment_size
 
 LARGEST_TIMELINE = 0xFFFFFFFF
 SEGMENT_SIZE_KEY = "WALG_PG_WAL_SIZE"
@@ -59,7 +61,7 @@ def wal_verify(
         ctx.fail(f'"--{given}" flag works only in conjunction with the "--{needed}" flag')
     config = ctx.ensure_object(Invocation).load()
     if lsn:
-        number, position_lsn, segment_size = _timeline(ctx, timeline), _lsn(ctx, lsn), _segment_size(config)
+        number, position_lsn, segment_size = _timeline(ctx, timeline), _lsn(ctx, lsn), configured_segment_size(config)
     else:
         number, position_lsn, segment_size = _ask_server(config)
         config = config.with_settings({SEGMENT_SIZE_KEY: Setting(str(segment_size >> 20), "server")})
@@ -78,18 +80,10 @@ def _timeline(ctx: typer.Context, text: str) -> int:
 
 
 def _lsn(ctx: typer.Context, text: str) -> int:
-    from walpy.postgres.lsn import parse_lsn
-
     try:
         return parse_lsn(text)
     except InvalidWal as error:
         return ctx.fail(f'invalid argument "{text}" for "--lsn" flag: {error}')
-
-
-def _segment_size(config: Config) -> int:
-    from walpy.wal.segment import configured_segment_size
-
-    return configured_segment_size(config)
 
 
 def _ask_server(config: Config) -> tuple[int, int, int]:

@@ -15,6 +15,8 @@ app = typer.Typer(help="Look at, move and remove single objects.", invoke_withou
 check = typer.Typer(help="Check access to the storage.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(check, name="check", cls=Group)
 
+ALL_STORAGES = "all"  # there is one
+
 Target = Annotated[
     str, typer.Option("--target", "-t", metavar="NAME", help="Storage to use; this version knows: default, all.")
 ]
@@ -30,8 +32,7 @@ def _without_command(ctx: typer.Context) -> None:
 
 
 def _archive(ctx: typer.Context, target: str) -> Archive:
-    objects.require_default(target)
-    return open_archive(ctx.ensure_object(Invocation).load())
+    return open_archive(ctx.ensure_object(Invocation).load("" if target == ALL_STORAGES else target))
 
 
 @app.command("ls", cls=Command)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, NamedTuple
 
 from walpy.archive import Archive
-from walpy.errors import ConfigError, ObjectExists, ObjectMissing, StorageError, UsageError, WalpyError
+from walpy.errors import ObjectExists, ObjectMissing, StorageError, UsageError, WalpyError
 from walpy.layout import with_extension
 from walpy.storage.base import READ_SIZE, Chunk, check_name, join
 from walpy.stream.codecs import READ_EXTENSIONS
@@ -264,12 +264,6 @@ def check_write(archive: Archive) -> None:
     archive.put_bytes(name, b"test", create_only=True)
     archive.storage.delete([name])
     logger.info("Write check OK")
-
-
-def require_default(target: str) -> None:
-    """Raise ConfigError for a storage that there is not."""
-    if target not in ("", "default", "all"):
-        raise ConfigError(f'unknown storage "{target}"', "This version of walpy knows the primary one: default.")
 
 
 def _name(name: str) -> str:

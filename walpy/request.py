@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from walpy import client
 from walpy.config import split_setting_flags
 from walpy.errors import UsageError
 
-ARGUMENT_COUNTS = {"wal-push": 1, "wal-fetch": 2, "wal-prefetch": 2}
+ARGUMENT_COUNTS = {**client.ARGUMENT_COUNTS, "wal-prefetch": 2}
 TARGET_STORAGE = "--target-storage"
 
 

@@ -14,7 +14,7 @@ from tests.fixtures.golden import GOLDEN, RICH, golden_archive
 from tests.unit.wal.synthetic import archive_in
 from walpy.archive import Archive
 from walpy.cli import main
-from walpy.errors import ConfigError, DataCorrupt, ObjectExists, StorageError, UsageError
+from walpy.errors import DataCorrupt, ObjectExists, StorageError, UsageError
 from walpy.objects import (
     check_read,
     check_write,
@@ -23,7 +23,6 @@ from walpy.objects import (
     matching_objects,
     pattern_fits,
     remove_objects,
-    require_default,
     stat_object,
     store_file,
     write_object,
@@ -211,8 +210,8 @@ def test_objects_are_found_by_pattern(archive: Archive) -> None:
         matching_objects(archive, "wal_005/z*")
 
 
-def test_other_storages() -> None:
+def test_other_storages(run: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("", "default", "all"):
-        require_default(name)
-    with pytest.raises(ConfigError, match='unknown storage "second"'):
-        require_default("second")
+        assert main(["st", "ls", "--target", name]) == 0
+    assert main(["st", "ls", "--target", "second"]) == 1
+    assert 'unknown storage "second"' in capsys.readouterr().err

@@ -33,10 +33,10 @@ class Connection:
 
     def receive(self) -> list[str]:
         """The words of the request; none for one that makes no sense. Raises OSError."""
-        size = int.from_bytes(self._receive(4), "big")
+        size = int.from_bytes(receive(self._socket, 4), "big")
         if not 0 < size <= LARGEST_REQUEST:
             return []
-        return [os.fsdecode(word) for word in self._receive(size).split(b"\0")]
+        return [os.fsdecode(word) for word in receive(self._socket, size).split(b"\0")]
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         """Send one frame."""
@@ -67,14 +67,16 @@ class Connection:
         with suppress(OSError):  # it is gone
             self._socket.sendall(kind + len(payload).to_bytes(4, "big") + payload)
 
-    def _receive(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            part = self._socket.recv(size - len(data))
-            if not part:
-                raise ConnectionError("the client is gone")
-            data += part
-        return data
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """The next size bytes of a client. Raises ConnectionError when it closes before, OSError."""
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise ConnectionError("the client is gone")
+        data += part
+    return data
 
 
 class RequestHandler(logging.Handler):

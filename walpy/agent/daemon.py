@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from walpy import interrupts
+from walpy.agent.connection import receive
 from walpy.agent.downloads import Downloads
 from walpy.agent.notify import Notifier
 from walpy.agent.uploads import Uploads
@@ -247,21 +248,11 @@ def parse_arguments(body: bytes) -> tuple[str, str]:
 
 
 def _receive_frame(connection: socket.socket) -> tuple[bytes, bytes]:
-    header = _receive(connection, HEADER_SIZE)
+    header = receive(connection, HEADER_SIZE)
     size = int.from_bytes(header[1:], "big")
     if size < HEADER_SIZE:
         raise UsageError(f"a message of {size} bytes is too short")
-    return header[:1], _receive(connection, size - HEADER_SIZE)
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = connection.recv(size - len(data))
-        if not part:
-            raise ConnectionError("the client closed the connection")
-        data += part
-    return data
+    return header[:1], receive(connection, size - HEADER_SIZE)
 
 
 def _listen(path: str) -> socket.socket:

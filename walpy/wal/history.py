@@ -4,8 +4,10 @@ Source: PostgreSQL, src/backend/access/transam/timeline.c; the walks: xlogrecove
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from walpy.errors import DataCorrupt, InvalidWal
@@ -83,6 +85,9 @@ class Path(NamedTuple):
         return begin is not None and begin <= number and (end is None or number < end)
 
 
+_last = itemgetter(1)  # of a range
+
+
 class SegmentRanges:
     """Numbers of the segments that exist on one timeline, as ranges; cheap as long as they mostly follow each other."""
 
@@ -111,14 +116,8 @@ class SegmentRanges:
         return sum(last - first + 1 for first, last in self._ranges)
 
     def __contains__(self, number: int) -> bool:
-        low, high = 0, len(self._ranges)
-        while low < high:
-            middle = (low + high) // 2
-            if self._ranges[middle][1] < number:
-                low = middle + 1
-            else:
-                high = middle
-        return low < len(self._ranges) and self._ranges[low][0] <= number
+        index = bisect_left(self._ranges, number, key=_last)
+        return index < len(self._ranges) and self._ranges[index][0] <= number
 
     def gaps(self) -> list[tuple[int, int]]:
         """Ranges (first, last) between the lowest and the highest number that are not there, ascending."""

@@ -3,7 +3,6 @@
 Memory: a few bytes for each gap, not for each segment.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -14,9 +13,7 @@ from walpy.stream.codecs import READ_EXTENSIONS
 from walpy.wal.history import SegmentRanges, Switch, history_name, parse_history
 from walpy.wal.segment import WalKind, segment_number, segment_timeline, wal_kind
 
-_EXTENSIONS: Final = (*(f".{extension}" for extension in READ_EXTENSIONS), ".")  # `.`: of the codec none in WAL-G 3.0.8
-
-logger = logging.getLogger(__name__)
+_EXTENSIONS: Final = tuple(f".{extension}" for extension in READ_EXTENSIONS)  # `.`: of the codec none in WAL-G 3.0.8
 
 
 class Inventory:
