@@ -142,18 +142,30 @@ def alive(services: Services) -> list[int]:
 
 
 @contextlib.contextmanager
-def peak_memory(services: Services) -> Iterator[list[int]]:
-    """Within: the only item is the highest PSS so far, in bytes, of all processes below this one, servers apart."""
-    peak, is_over = [0], threading.Event()
+def repeating(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Within: look is called every so many seconds, in a thread."""
+    is_over = threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(MEMORY_INTERVAL_SECONDS):
-            peak[0] = max(peak[0], pss_bytes(descendants(os.getpid(), services.roots())))
+        while not is_over.wait(seconds):
+            look()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield peak
+        yield
     finally:
         is_over.set()
         watcher.join()
+
+
+@contextlib.contextmanager
+def peak_memory(services: Services) -> Iterator[list[int]]:
+    """Within: the only item is the highest PSS so far, in bytes, of all processes below this one, servers apart."""
+    peak = [0]
+
+    def look() -> None:
+        peak[0] = max(peak[0], pss_bytes(descendants(os.getpid(), services.roots())))
+
+    with repeating(look, MEMORY_INTERVAL_SECONDS):
+        yield peak

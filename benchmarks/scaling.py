@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from benchmarks.bench import Bench, running
 from benchmarks.machine import CORES, children_of, descendants, is_busy, own_seconds, text
-from benchmarks.measure import run, take
+from benchmarks.measure import repeating, run, take
 from benchmarks.model import OWN, Command, Sample
 from benchmarks.report.markdown import number, table
 from benchmarks.session import Options, prepared
@@ -52,22 +52,15 @@ class Scale:
 def watched(servers: set[int]) -> Iterator[dict[int, Threads]]:
     """Within: CPU seconds of every thread of every process below this one, as last seen; servers apart."""
     seen: dict[int, Threads] = {}
-    is_over = threading.Event()
 
-    def watch() -> None:
-        while not is_over.wait(INTERVAL_SECONDS):
-            for pid in descendants(os.getpid(), servers):
-                threads = threads_of(pid)
-                if threads:
-                    seen[pid] = threads
+    def look() -> None:
+        for pid in descendants(os.getpid(), servers):
+            threads = threads_of(pid)
+            if threads:
+                seen[pid] = threads
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with repeating(look, INTERVAL_SECONDS):
         yield seen
-    finally:
-        is_over.set()
-        watcher.join()
 
 
 def threads_of(pid: int) -> Threads:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 ACCOUNTS_PER_SCALE = 100_000  # rows of pgbench_accounts
 ACCOUNTS_PER_PAGE = 61  # rows of pgbench_accounts on one page
 FULL_PAGES_PER_ROUND = 3_000  # pages changed after a checkpoint: their images are about three segments
-WAL_KINDS = ("copy", "insert", "index", "full-page", "oltp")
 
 # Sizes of the small files, over and over: mostly tables of one page, some of more, some empty, some of a few bytes.
 SMALL_SIZES = (8192, 8192, 16384, 8192, 0, 24576, 8192, 40, 8192, 4096)

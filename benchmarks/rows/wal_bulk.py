@@ -17,6 +17,7 @@ from benchmarks.tools.home import RECOVERED, Reader, forget_prefetched, make_hom
 from benchmarks.tools.walg_like import AGENT_OFF, Place, place, settings
 
 ROUNDS = 3
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 def names_of(bench: Bench) -> list[str]:
@@ -78,6 +79,15 @@ def burst_plan(bench: Bench, codec: str, *, is_daemon: bool) -> Plan:
     return Plan(entries, bench.rounds(ROUNDS), size / 1e9, len(names), floor)
 
 
+def scene(
+    bench: Bench, name: str, codec: str, names: list[str], more: Mapping[str, str] = NO_SETTINGS
+) -> tuple[Path, Place, dict[str, str]]:
+    """What a variant of walpy or WAL-G works with: data directory, archive, environment. more: settings."""
+    home = make_home(bench, name, names)
+    where = place(bench, name, "file")
+    return home, where, settings(bench, where, codec, {"PGDATA": str(home), **more})
+
+
 def walg_like_burst(
     bench: Bench,
     program: str,
@@ -91,10 +101,7 @@ def walg_like_burst(
     """The plain command of walpy or WAL-G."""
     if program not in bench.programs:
         return bench.missing(program)
-    name = f"{program}-{len(more)}"
-    home = make_home(bench, name, names)
-    where = place(bench, name, "file")
-    environment = settings(bench, where, codec, {"PGDATA": str(home), **more})
+    home, where, environment = scene(bench, f"{program}-{len(more)}", codec, names, more)
     line = f"{bench.programs[program]} wal-push %p"
     return Variant(
         program,
@@ -125,9 +132,7 @@ def daemon_burst(bench: Bench, program: str, codec: str, names: list[str]) -> Va
     lacking = lacks_daemon(bench, program, label)
     if lacking:
         return lacking
-    home = make_home(bench, f"{program}-daemon", names)
-    where = place(bench, f"{program}-daemon", "file")
-    environment = settings(bench, where, codec, {"PGDATA": str(home)})
+    home, where, environment = scene(bench, f"{program}-daemon", codec, names)
     daemon = Daemon(bench, program, home, environment)
     line = shell_words(daemon.words("wal-push", "%f"))
 
@@ -142,14 +147,26 @@ def daemon_burst(bench: Bench, program: str, codec: str, names: list[str]) -> Va
     return Variant(program, label, lambda: archive(line, home, environment), prepare, finish, where.stored, daemon.stop)
 
 
-def pgbackrest_burst(bench: Bench, codec: str, names: list[str], *, is_async: bool) -> Variant | Absent:
-    """pgBackRest: its asynchronous process looks for ready segments itself."""
-    label = f"{pgbackrest.NAME}, {'asynchronous' if is_async else 'synchronous'}"
-    if pgbackrest.NAME not in bench.programs:
-        return bench.missing(pgbackrest.NAME, label)
+def pgbackrest_label(*, is_async: bool) -> str:
+    """What its variants are called."""
+    return f"{pgbackrest.NAME}, {'asynchronous' if is_async else 'synchronous'}"
+
+
+def pgbackrest_scene(
+    bench: Bench, codec: str, names: list[str], *, is_async: bool
+) -> tuple[Path, pgbackrest.Repository]:
+    """What a variant of it works with: data directory and repository."""
     name = f"pgbackrest-{'async' if is_async else 'sync'}"
     home = make_home(bench, f"{name}-home", names)
-    repository = pgbackrest.repository(bench, name, home, codec, is_async=is_async)
+    return home, pgbackrest.repository(bench, name, home, codec, is_async=is_async)
+
+
+def pgbackrest_burst(bench: Bench, codec: str, names: list[str], *, is_async: bool) -> Variant | Absent:
+    """pgBackRest: its asynchronous process looks for ready segments itself."""
+    label = pgbackrest_label(is_async=is_async)
+    if pgbackrest.NAME not in bench.programs:
+        return bench.missing(pgbackrest.NAME, label)
+    home, repository = pgbackrest_scene(bench, codec, names, is_async=is_async)
     line = shell_words(repository.command("archive-push", "%p").arguments)
 
     def prepare() -> None:
@@ -224,9 +241,7 @@ def walg_like_recovery(
     """The plain command of walpy or WAL-G, which fetch ahead by default."""
     if program not in bench.programs:
         return bench.missing(program)
-    name = f"{program}-{len(more)}"
-    home = make_home(bench, name, names)
-    environment = settings(bench, place(bench, name, "file"), codec, {"PGDATA": str(home), **more})
+    home, _, environment = scene(bench, f"{program}-{len(more)}", codec, names, more)
     fill(f"{bench.programs[program]} wal-push %p", home, environment, names)
     line = f"{bench.programs[program]} wal-fetch %f %p"
     variant = recovery_variant(bench, program, label, line, home, environment, names)
@@ -239,8 +254,7 @@ def daemon_recovery(bench: Bench, program: str, codec: str, names: list[str]) ->
     lacking = lacks_daemon(bench, program, label)
     if lacking:
         return lacking
-    home = make_home(bench, f"{program}-daemon", names)
-    environment = settings(bench, place(bench, f"{program}-daemon", "file"), codec, {"PGDATA": str(home)})
+    home, _, environment = scene(bench, f"{program}-daemon", codec, names)
     daemon = Daemon(bench, program, home, environment)
     daemon.start()
     fill(shell_words(daemon.words("wal-push", "%f")), home, environment, names)
@@ -257,12 +271,10 @@ def daemon_recovery(bench: Bench, program: str, codec: str, names: list[str]) ->
 
 def pgbackrest_recovery(bench: Bench, codec: str, names: list[str], *, is_async: bool) -> Variant | Absent:
     """archive-get, with or without fetching ahead."""
-    label = f"{pgbackrest.NAME}, {'asynchronous' if is_async else 'synchronous'}"
+    label = pgbackrest_label(is_async=is_async)
     if pgbackrest.NAME not in bench.programs:
         return bench.missing(pgbackrest.NAME, label)
-    name = f"pgbackrest-{'async' if is_async else 'sync'}"
-    home = make_home(bench, f"{name}-home", names)
-    repository = pgbackrest.repository(bench, name, home, codec, is_async=is_async)
+    home, repository = pgbackrest_scene(bench, codec, names, is_async=is_async)
     fill(shell_words(repository.command("archive-push", "%p").arguments), home, bench.environment, names)
     line = shell_words(repository.command("archive-get", "%f", "%p").arguments)
     variant = recovery_variant(bench, pgbackrest.NAME, label, line, home, bench.environment, names)
