@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from walpy import client, interrupts
@@ -19,6 +20,7 @@ from walpy.logs import configure_logging, exit_now, log_failure, start_logging
 from walpy.request import Request, parse
 
 PRIMARY_STORAGE = "default"  # WAL-G's name of it
+TELLING_SECONDS = 0.2  # for the last line, when stderr may not take it
 RECOVERY_DESTINATION = "pg_wal/RECOVERYXLOG"  # PostgreSQL's; its working directory is the data directory
 
 
@@ -76,7 +78,7 @@ def signal_code(command: str, number: int) -> int:
 
 def run_cli(argv: Sequence[str]) -> int:
     """Run any other command: imports the whole command line."""
-    interrupts.catch(lambda number: 128 + number)
+    interrupts.catch(_late_code)
     try:
         from walpy.cli import main as cli_main
 
@@ -87,6 +89,15 @@ def run_cli(argv: Sequence[str]) -> int:
     if code and "wal-fetch" in argv:  # wrong usage: a recovery must not take it for the end of the archive
         return _fetch_code(UsageError("wrong usage"), RECOVERY_DESTINATION, Config())
     return code
+
+
+def _late_code(number: int) -> int:
+    """Exit code of a command that a signal did not end in time, told if stderr takes it."""
+    error = Interrupted(f"{interrupts.reason(number)}; it did not end by itself in time", "", number)
+    telling = threading.Thread(target=log_failure, args=(error,), daemon=True)
+    telling.start()
+    telling.join(TELLING_SECONDS)
+    return 128 + number
 
 
 def _fetch_code(error: Exception, destination: str, config: Config) -> int:

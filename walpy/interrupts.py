@@ -19,6 +19,7 @@ unfinished_files: set[str] = set()
 _first: list[int] = []  # number of the first signal; later ones must not disturb the clean-up that it started
 _deferring: list[None] = []  # one for each block of deferred() that runs
 _pending: list[int] = []  # number of a signal that came meanwhile
+_committed: list[None] = []  # one for each block of committing() that succeeded
 
 
 def catch(exit_code: Callable[[int], int]) -> None:
@@ -54,6 +55,19 @@ def deferred() -> Iterator[None]:
             raise _interrupted(_pending.pop())
 
 
+@contextlib.contextmanager
+def committing() -> Iterator[None]:
+    """Hold a signal back as deferred() does, and forget it, with all later ones, when the block succeeds.
+
+    For the one step that makes the whole work count: what follows it closes and reports, and must not be told as a
+    failure. A signal that comes while the step hangs still ends the process after GRACE_SECONDS.
+    """
+    with deferred():
+        yield
+        _committed.append(None)
+        _pending.clear()
+
+
 def remove_unfinished_files() -> None:
     """Remove what unfinished_files names."""
     while unfinished_files:
@@ -71,6 +85,11 @@ def release_shared_resources() -> None:
         util._run_finalizers()
 
 
+def reason(number: int) -> str:
+    """What an Interrupted says."""
+    return f"interrupted by {signal.Signals(number).name}"
+
+
 def die_by(number: int) -> None:
     """End this process as if it had never caught the signal. Call in the main thread."""
     signal.signal(number, signal.SIG_DFL)
@@ -78,7 +97,7 @@ def die_by(number: int) -> None:
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    if _first:
+    if _first or _committed:
         return
     _first.append(number)
     if _deferring:
@@ -88,7 +107,7 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 
 
 def _interrupted(number: int) -> Interrupted:
-    return Interrupted(f"interrupted by {signal.Signals(number).name}", "", number)
+    return Interrupted(reason(number), "", number)
 
 
 def _watch(reader: int, exit_code: Callable[[int], int]) -> None:
@@ -96,6 +115,8 @@ def _watch(reader: int, exit_code: Callable[[int], int]) -> None:
     while number not in SIGNALS:  # the pipe hears of every signal that Python handles
         number = os.read(reader, 1)[0]
     threading.Event().wait(GRACE_SECONDS)
+    if _committed:
+        return
     remove_unfinished_files()
     release_shared_resources()
     os._exit(exit_code(number))

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 START = """
-import os, signal
+import os, signal, time
 from walpy import interrupts
 from walpy.errors import Interrupted
 interrupts.catch(lambda number: 128 + number)
@@ -66,3 +66,45 @@ with interrupts.deferred():
 
 def test_without_a_signal_nothing_is_raised() -> None:
     assert output_of("with interrupts.deferred():\n    print('whole')\nprint('after')") == ["whole", "after"]
+
+
+def test_a_signal_in_a_step_that_commits_is_forgotten_with_all_later_ones() -> None:
+    body = """
+with interrupts.committing():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("whole")
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(interrupts.GRACE_SECONDS + 0.5)
+print("reported")
+"""
+    assert output_of(body) == ["whole", "reported"]
+
+
+def test_a_signal_after_a_step_that_committed_is_not_heard() -> None:
+    body = """
+with interrupts.committing():
+    print("whole")
+os.kill(os.getpid(), signal.SIGTERM)
+print("reported")
+"""
+    assert output_of(body) == ["whole", "reported"]
+
+
+def test_a_signal_in_a_step_that_failed_to_commit_interrupts() -> None:
+    body = """
+with interrupts.committing():
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise ValueError
+"""
+    assert output_of(body) == ["15 interrupted by SIGTERM"]
+
+
+def test_a_step_that_fails_to_commit_leaves_signals_as_they_were() -> None:
+    body = """
+try:
+    with interrupts.committing():
+        raise ValueError
+except ValueError:
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert output_of(body) == ["15 interrupted by SIGTERM"]

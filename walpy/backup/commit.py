@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from walpy import layout
 from walpy.errors import AccessDenied, BackupError, ObjectExists, ObjectMissing, StorageFull
+from walpy.interrupts import committing
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
@@ -95,7 +96,8 @@ class StoredBackup:
         name = layout.sentinel(self.name)
         self._may_be_complete = True
         try:
-            self._archive.put_bytes(name, document, create_only=True)
+            with committing():
+                self._archive.put_bytes(name, document, create_only=True)
         except ObjectExists:
             # A put that the backend repeated meets its own first attempt.
             if self._archive.get_bytes(name) != document:

@@ -110,6 +110,27 @@ def test_a_backup_that_a_signal_ends_is_taken_back(number: int, tmp_path: Path, 
     check_nothing_is_left(scene, run, before)
 
 
+@by_signal
+def test_while_the_request_that_completes_the_backup_hangs(number: int, stage: Stage) -> None:
+    before = stage.scene.objects()
+    proxy = stage.proxies["backup-push"]
+    proxy.misbehave(Trouble.SILENT, method="PUT", part="sentinel.json")
+    stage.start(["backup-push"], WALPY_READ_TIMEOUT="60s", WALPY_STORAGE_DEADLINE="300s")
+    assert proxy.troubled.wait(60)
+    ended = stage.runs["backup-push"].signal(number)
+    check_end("backup-push", ended, number)
+    assert "did not end by itself in time" in ended.log
+    stage.heal()
+    shown = {name: size for name, size in stage.scene.objects().items() if not is_of_a_new_backup(name, before)}
+    assert shown == before
+    stage.scene.check_no_backup_runs()
+
+
+def is_of_a_new_backup(name: str, before: Mapping[str, int]) -> bool:
+    """Whether it is a part or document, but no sentinel, of a backup that was not there before."""
+    return name not in before and name.startswith("basebackups_005/") and not name.endswith("sentinel.json")
+
+
 # The server waits for its archiver before it stops the backup, and walpy for the server.
 SERVER_WAITS = {"WALPY_WAL_WAIT_TIMEOUT": "0"}
 
@@ -163,7 +184,7 @@ def test_at_a_random_moment(number: int, tmp_path: Path, server: Cluster) -> Non
         assert run.process.stderr.readline()  # from here on it is walpy that decides how it ends
         time.sleep(chance.uniform(0, 0.5))
         ended = run.signal(number)
-        if ended.code != 0:
+        if ended.code != 0:  # a signal that comes later than the sentinel is not heard
             check_end(command, ended, number)
             assert [name for name in scene.objects() if name.endswith("sentinel.json")] == before
         run.wait_for_children_to_go()
