@@ -77,12 +77,16 @@ def signal_code(command: str, number: int) -> int:
 
 
 def run_cli(argv: Sequence[str]) -> int:
-    """Run any other command: imports the whole command line."""
+    """Run any other command: imports the whole command line, but for the plain form of short commands."""
     interrupts.catch(_late_code)
     try:
-        from walpy.cli import main as cli_main
+        from walpy.cli_plain import run_plain
 
-        code = cli_main(argv)
+        code = run_plain(argv)
+        if code is None:
+            from walpy.cli import main as cli_main
+
+            code = cli_main(argv)
     except Interrupted as error:  # while the command line was loaded
         log_failure(error)
         return 128 + error.signal_number

@@ -7,18 +7,17 @@ taken out of the command line before typer sees it, so they may stand anywhere.
 import os
 import sys
 from collections.abc import Sequence
-from signal import SIGPIPE
 from typing import Annotated
 
 import typer
 
 import walpy
 from walpy import cli_archive, cli_commands, cli_config, cli_daemon, cli_delete, cli_st
-from walpy.cli_invocation import Invocation, print_result
+from walpy.cli_invocation import Invocation, print_result, told
 from walpy.cli_usage import Command, Group, ParserError, show_usage_error
 from walpy.config import split_setting_flags
-from walpy.errors import Interrupted, UsageError
-from walpy.logs import exit_code, log_failure, start_logging
+from walpy.errors import UsageError
+from walpy.logs import start_logging
 from walpy.settings import ALIASES_WITH_FLAG, KNOWN, flag_of, has_flag
 
 PROGRAM = "walpy"
@@ -105,23 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         show_usage_error(error)
         return 1
-    try:
-        return _dispatch(arguments, Invocation(flags, os.environ, config_path))
-    except ParserError as error:
-        show_usage_error(error)
-        return 1
-    except Interrupted as error:
-        if error.signal_number != SIGPIPE:  # as every program whose output goes to head: without a word
-            log_failure(error)
-        return exit_code(error)
-    except Exception as error:  # noqa: BLE001  # the last place that can turn a defect into a line and an exit code
-        log_failure(error)
-        return exit_code(error)
+    invocation = Invocation(flags, os.environ, config_path)
+    return told(lambda: _dispatch(arguments, invocation))
 
 
 def _dispatch(arguments: list[str], invocation: Invocation) -> int:
     try:
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation)
+    except ParserError as error:
+        show_usage_error(error)
+        return 1
     except SystemExit as end:  # shell completion ends so
         code = end.code
     return code if isinstance(code, int) else 0

@@ -4,17 +4,15 @@ from typing import Annotated
 
 import typer
 
+from walpy import cli_plain
 from walpy.archive import open_archive
-from walpy.cli_invocation import Invocation, print_result
+from walpy.cli_invocation import Invocation
 from walpy.cli_usage import Command
-from walpy.config import Config, Setting
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
 from walpy.values import parse_integer
-from walpy.wal.segment import configured_segment_size
 
 LARGEST_TIMELINE = 0xFFFFFFFF
-SEGMENT_SIZE_KEY = "WALG_PG_WAL_SIZE"
 
 
 def wal_show(
@@ -25,10 +23,8 @@ def wal_show(
     without_backups: Annotated[bool, typer.Option("--without-backups", help="Leave backups out.")] = False,
 ) -> None:
     """Show the timelines of the archive's WAL, and their gaps."""
-    from walpy.wal.show import wal_show as show
-
-    archive = open_archive(ctx.ensure_object(Invocation).load())
-    print_result(show(archive, json=detailed_json, with_backups=not without_backups))
+    config = ctx.ensure_object(Invocation).load()
+    cli_plain.wal_show(config, detailed_json=detailed_json, without_backups=without_backups)
 
 
 def wal_verify(
@@ -50,23 +46,15 @@ def wal_verify(
 
     Only names are looked at, not contents. The exit code does not depend on what is found.
     """
-    from walpy.wal.verify import CHECKS, position_of_lsn
-    from walpy.wal.verify import wal_verify as verify
-
-    unknown = next((check for check in checks if check not in CHECKS), None)
+    unknown = next((check for check in checks if check not in cli_plain.CHECKS), None)
     if unknown is not None:
         ctx.fail(f"invalid check specified: {unknown}")
     if bool(lsn) != bool(timeline):
         given, needed = ("lsn", "timeline") if lsn else ("timeline", "lsn")
         ctx.fail(f'"--{given}" flag works only in conjunction with the "--{needed}" flag')
+    position = (_timeline(ctx, timeline), _lsn(ctx, lsn)) if lsn else None
     config = ctx.ensure_object(Invocation).load()
-    if lsn:
-        number, position_lsn, segment_size = _timeline(ctx, timeline), _lsn(ctx, lsn), configured_segment_size(config)
-    else:
-        number, position_lsn, segment_size = _ask_server(config)
-        config = config.with_settings({SEGMENT_SIZE_KEY: Setting(str(segment_size >> 20), "server")})
-    position = position_of_lsn(number, position_lsn, segment_size)
-    print_result(verify(open_archive(config), checks, position, backup_name=backup_name, json=json))
+    cli_plain.wal_verify(config, checks, position=position, backup_name=backup_name, json=json)
 
 
 def _timeline(ctx: typer.Context, text: str) -> int:
@@ -84,15 +72,6 @@ def _lsn(ctx: typer.Context, text: str) -> int:
         return parse_lsn(text)
     except InvalidWal as error:
         return ctx.fail(f'invalid argument "{text}" for "--lsn" flag: {error}')
-
-
-def _ask_server(config: Config) -> tuple[int, int, int]:
-    """The server's timeline, position and segment size."""
-    from walpy.postgres.server import connect
-    from walpy.wal.position import read_position
-
-    with connect(config) as server:
-        return read_position(server)
 
 
 def backup_mark(

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from walpy import cli_plain
 from walpy.archive import open_archive
-from walpy.cli_invocation import Invocation, print_result, progress_for
+from walpy.cli_invocation import Invocation, progress_for
 from walpy.cli_usage import Command
 from walpy.config import Config, Setting
 
@@ -191,10 +192,7 @@ def backup_list(
     target_storage: TargetStorage = "",
 ) -> None:
     """List the backups, oldest first."""
-    from walpy.backup.listing import backup_list as listing
-
-    archive = open_archive(_load(ctx, target_storage))
-    print_result(listing(archive, detail=detail, pretty=pretty, json=json))
+    cli_plain.backup_list(_load(ctx, target_storage), detail=detail, pretty=pretty, json=json)
 
 
 def wal_admit(

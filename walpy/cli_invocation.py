@@ -1,15 +1,14 @@
-"""One run of the command line: where its settings come from, and where its result and progress go."""
+"""One run of the command line: where its settings come from, where its result and progress go, and how it ends."""
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from signal import SIGPIPE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.config import Config, load_config
 from walpy.errors import ConfigError, Interrupted, WalpyError
-from walpy.logs import configure_logging
+from walpy.logs import configure_logging, exit_code, log_failure
 from walpy.progress_bar import log_progress, terminal_progress
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "default"  # WAL-G's name of the primary storage
 
 
-@dataclass(frozen=True)
-class Invocation:
+class Invocation(NamedTuple):
     """What the command line and the process give: setting flags, environment, path of --config."""
 
     flags: Mapping[str, str]
@@ -37,6 +35,19 @@ class Invocation:
         if target not in ("", DEFAULT_STORAGE):
             raise ConfigError(f'unknown storage "{target}"', "This version of walpy knows the primary one: default.")
         return config
+
+
+def told(body: Callable[[], int | None]) -> int:
+    """Run what a command does; its exit code, with a failure logged."""
+    try:
+        return body() or 0
+    except Interrupted as error:
+        if error.signal_number != SIGPIPE:  # as every program whose output goes to head: without a word
+            log_failure(error)
+        return exit_code(error)
+    except Exception as error:  # noqa: BLE001  # the last place that can turn a defect into a line and an exit code
+        log_failure(error)
+        return exit_code(error)
 
 
 def progress_for(config: Config) -> "Progress":

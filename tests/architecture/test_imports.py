@@ -41,6 +41,7 @@ LAYERS = [
     ["walpy.agent"],
     [
         "walpy.cli_invocation",
+        "walpy.cli_plain",
         "walpy.cli_usage",
         "walpy.cli_commands",
         "walpy.cli_config",
@@ -59,6 +60,7 @@ DOORS = {
     "walpy.__main__": "the command that was asked for",
     "walpy.cli": "what only shell completion needs",
     "walpy.cli_commands": "the body of the command that runs",
+    "walpy.cli_plain": "the body of the command that runs",
     "walpy.cli_daemon": "the daemon",
     "walpy.cli_archive": "the body of the command that runs",
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
@@ -67,7 +69,7 @@ DOORS = {
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }
 
-READS_ENVIRONMENT = {"walpy.__main__", "walpy.client", "walpy.agent.resident", "walpy.cli", "walpy.cli_invocation"}
+READS_ENVIRONMENT = {"walpy.__main__", "walpy.client", "walpy.agent.resident", "walpy.cli", "walpy.cli_plain"}
 
 TRAVELLING = ("Job", "Result", "Options", "Summary", "Settings", "Config", "Setting", "Plan")
 

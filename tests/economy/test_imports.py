@@ -65,3 +65,23 @@ def test_s3_needs_no_sdk_as_long_as_all_goes_well(tmp_path: Path, source: str) -
             assert not {name.partition(".")[0] for name in found} & SDK
             assert not found & HEAVY
             assert len(found) <= MOST_OF_S3
+
+
+CATALOGUE = (["backup-list"], ["backup-list", "--json", "--pretty"], ["wal-show"], ["wal-show", "--detailed-json"])
+
+
+def test_short_commands_need_no_command_line_library(tmp_path: Path, source: str) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    imported(tmp_path, "wal-push", source, WALG_FILE_PREFIX=str(folder))
+    for arguments in CATALOGUE:
+        assert not imported(tmp_path, *arguments, WALG_FILE_PREFIX=str(folder)) & {"typer", "walpy.cli", "rich"}
+
+
+def test_short_commands_on_s3_need_no_sdk_as_long_as_all_goes_well(tmp_path: Path, source: str) -> None:
+    with S3() as remote:
+        settings = {key: setting.value for key, setting in remote.config().settings.items()}
+        imported(tmp_path, "wal-push", source, **settings)
+        for arguments in CATALOGUE:
+            found = imported(tmp_path, *arguments, **settings)
+            assert not {name.partition(".")[0] for name in found} & (SDK | {"typer"})

@@ -15,9 +15,10 @@ from tests.storage.contract import StorageContract, content, odd_chunks, put_all
 from walpy.config import ENDPOINT, PROXY, Config, load_config
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
 from walpy.storage import s3_direct, s3_place
-from walpy.storage.base import READ_SIZE, Storage
+from walpy.storage.base import READ_SIZE, Storage, StoredObject
 from walpy.storage.s3 import S3Storage
 from walpy.storage.s3_direct import DirectS3, from_config
+from walpy.storage.s3_pages import Page, parse_page
 from walpy.storage.s3_place import find_place
 from walpy.storage.s3_settings import read_settings
 
@@ -191,6 +192,82 @@ def test_a_list_that_fails_is_the_sdk_s(server: S3Server, storage: DirectS3) -> 
     storage.put("a", [b"data"])
     server.twist(Twist("GET ?list-type", status=500, code="InternalError"))
     assert [item.name for item in storage.stat_many(["a", "b"])] == ["a"]
+
+
+def test_listings_of_several_pages_need_no_sdk(server: S3Server, storage: DirectS3) -> None:
+    wanted = [f"many/{number:04}" for number in range(1_010)]
+    put_all(storage, [*wanted, "many/0500.d/x", "other"])
+    server.calm()
+    assert [item.name for item in storage.list("many")] == sorted([*wanted, "many/0500.d/x"])
+    found = storage.list_folder("many")
+    assert ([item.name for item in found.objects], found.folders) == (wanted, ("many/0500.d",))
+    assert [item.size for item in found.objects[:2]] == [len(wanted[0]), len(wanted[1])]
+    assert operations(server) == ["GET ?list-type"] * 4
+    assert not needed_sdk(storage)
+    assert list(storage.list("many")) == list(storage.sdk.list("many"))
+    assert found == storage.sdk.list_folder("many")
+
+
+@pytest.mark.parametrize("page", [0, 1, 2])
+def test_a_listing_that_fails_in_the_middle_goes_on_where_it_was(
+    server: S3Server, storage: DirectS3, page: int
+) -> None:
+    wanted = [f"n{number:04}" for number in range(2_005)]
+    put_all(storage, wanted)
+    server.twist(Twist("GET ?list-type", skip=page, status=500, code="InternalError"))
+    assert [item.name for item in storage.list()] == wanted
+    assert needed_sdk(storage)
+
+
+def test_a_listing_that_does_not_go_on_is_the_sdk_s(server: S3Server, bucket: str) -> None:
+    """The same page with the same token for ever: the SDK, which asks the real server here, has the last word."""
+    body = b"<R><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></R>"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with (
+        answering(answer, keeps=True) as url,
+        opened(settings(url, bucket)) as storage,
+        opened(settings(server.url, bucket)) as real,
+    ):
+        real.put("a", [b"data"])
+        storage._open_sdk = lambda: real.sdk
+        assert [item.name for item in storage.list()] == ["a"]
+        assert storage.list_folder().objects
+
+
+PAGE = """<?xml version="1.0"?><ListBucketResult><Name>b</Name><Prefix>root/</Prefix>
+<KeyCount>3</KeyCount><IsTruncated>true</IsTruncated><NextContinuationToken>1/x+=</NextContinuationToken>
+<Contents><Key>root/a</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified><Size>7</Size></Contents>
+<Contents><Key>root/folder/</Key><LastModified>2026-01-02T03:04:05Z</LastModified><Size>0</Size></Contents>
+<CommonPrefixes><Prefix>root/b/</Prefix></CommonPrefixes></ListBucketResult>"""
+
+
+def test_a_page() -> None:
+    when = 1_767_323_045 * 10**9  # date -u -d 2026-01-02T03:04:05 +%s
+    assert parse_page(PAGE, "root/") == Page([StoredObject("a", 7, when)], ["b"], "1/x+=")
+    last = PAGE.replace("<IsTruncated>true", "<IsTruncated>false")
+    assert parse_page(last, "root/").following == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<Key>root/a<", "<Key>root/a&amp;b<"),
+        ("<Key>root/a<", "<Key><"),
+        ("<KeyCount>3", "<KeyCount>4"),
+        ("<Prefix>root/b/", "<Prefix>root/&lt;/"),
+        ("<Size>7</Size>", ""),
+        ("<Size>7", "<Size>seven"),
+        ("05.678Z", "05.678Zulu"),
+        ("<NextContinuationToken>1/x+=</NextContinuationToken>", ""),
+        ("<IsTruncated>true", "<IsTruncated>perhaps"),
+        ("IsTruncated", "s3:IsTruncated"),
+        ("Contents", "s3:Contents"),
+    ],
+)
+def test_a_page_that_is_not_plain(old: str, new: str) -> None:
+    assert old in PAGE
+    with pytest.raises(ValueError):  # whatever str, int and datetime say
+        parse_page(PAGE.replace(old, new), "root/")
 
 
 def test_keys_that_xml_has_to_escape(server: S3Server, storage: DirectS3) -> None:

@@ -14,8 +14,7 @@ from typing import Final, TypeVar
 
 from walpy import layout
 from walpy.archive import Archive
-from walpy.backup.files_metadata import FilesMetadata
-from walpy.backup.gojson import Fields, parse, same_value
+from walpy.backup.gojson import parse, same_value
 from walpy.backup.model import BackupMetadata, Sentinel
 from walpy.backup.timestamp import Timestamp
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, UsageError
@@ -172,25 +171,6 @@ def _metadata_or_none(archive: Archive, backup: str) -> BackupMetadata | None:
     except (ObjectMissing, DataCorrupt) as error:
         logger.warning("cannot use the metadata of backup %s: %s", backup, error)
         return None
-
-
-def read_files_metadata(archive: Archive, backup: str, sentinel: Sentinel) -> FilesMetadata:
-    """Read a backup's list of files; an empty one when there is none: then every member of its tars is wanted.
-
-    A list that should be there and is not is a warning only, as in WAL-G: the tars of a full backup hold all that is
-    needed. Raises DataCorrupt for a damaged one.
-    """
-    embedded = sentinel.embedded_files()
-    if embedded is not None:
-        return FilesMetadata.from_fields(Fields(dict(embedded), f"sentinel of {backup}"))
-    if sentinel.files_metadata_disabled or is_wale(backup):
-        return FilesMetadata()
-    name = layout.files_metadata(backup)
-    try:
-        return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
-    except ObjectMissing as error:
-        logger.warning("%s; going on without the list of files", error)
-        return FilesMetadata()
 
 
 def require_full(backup: str, sentinel: Sentinel) -> None:

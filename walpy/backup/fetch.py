@@ -23,7 +23,6 @@ from walpy.backup.catalog import (
     BackupSelector,
     find_backup,
     is_wale,
-    read_files_metadata,
     read_sentinel,
     require_full,
 )
@@ -37,7 +36,7 @@ from walpy.backup.extract import (
     work_here,
 )
 from walpy.backup.fetch_summary import FetchSummary, wal_segments
-from walpy.backup.files_metadata import FilesMetadata
+from walpy.backup.files_metadata import FilesMetadata, read_files_metadata
 from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import given_arguments, next_steps, version_of_directory

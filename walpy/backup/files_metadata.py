@@ -4,13 +4,23 @@ WAL-G writes maps in random order; walpy keeps the order it is given. Memory: ab
 Source: WAL-G 3.0.9's stored objects.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from walpy import layout
+from walpy.backup.catalog import is_wale
 from walpy.backup.gojson import Fields, parse_object, text_v2
 from walpy.backup.timestamp import Timestamp
+from walpy.errors import ObjectMissing
 from walpy.postgres.database import Database, Table
+
+if TYPE_CHECKING:
+    from walpy.archive import Archive
+    from walpy.backup.model import Sentinel
+
+logger = logging.getLogger(__name__)
 
 _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
 
@@ -197,3 +207,22 @@ def _map(members: Iterable[tuple[str, str]]) -> str:
 
 def _boolean(value: bool) -> str:
     return "true" if value else "false"
+
+
+def read_files_metadata(archive: "Archive", backup: str, sentinel: "Sentinel") -> FilesMetadata:
+    """Read a backup's list of files; an empty one when there is none: then every member of its tars is wanted.
+
+    A list that should be there and is not is a warning only, as in WAL-G: the tars of a full backup hold all that is
+    needed. Raises DataCorrupt for a damaged one.
+    """
+    embedded = sentinel.embedded_files()
+    if embedded is not None:
+        return FilesMetadata.from_fields(Fields(dict(embedded), f"sentinel of {backup}"))
+    if sentinel.files_metadata_disabled or is_wale(backup):
+        return FilesMetadata()
+    name = layout.files_metadata(backup)
+    try:
+        return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+    except ObjectMissing as error:
+        logger.warning("%s; going on without the list of files", error)
+        return FilesMetadata()

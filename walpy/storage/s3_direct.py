@@ -1,19 +1,17 @@
-"""S3 without the SDK, as long as all goes well: what one wal-push or wal-fetch needs, ready 300 ms earlier.
+"""S3 without the SDK, as long as all goes well: what WAL and the catalogue need, ready 300 ms earlier.
 
-Three requests are made here: a PUT of an object that fits one part, a GET of a whole object, a listing of one page. An
-expected answer (success, "exists already", "no such key") is taken as it is. At the first other one, at any trouble
-with the connection, and for every other request, the SDK's storage takes over, for the rest of the process: it repeats,
-explains and raises. Settings that this module does not understand to the last detail lead to the SDK from the start.
+Three requests are made here: a PUT of an object that fits one part, a GET of a whole object, a listing. An expected
+answer (success, "exists already", "no such key") is taken as it is. At the first other one, at any trouble with the
+connection, and for every other request, the SDK's storage takes over, for the rest of the process: it repeats, explains
+and raises. Settings that this module does not understand to the last detail lead to the SDK from the start.
 """
 
 import logging
 import mmap
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from importlib import import_module
 from itertools import chain
@@ -24,7 +22,8 @@ from walpy import __version__
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
 from walpy.storage.retry import RetryPolicy
-from walpy.storage.s3_list import common_prefix, whole_seconds
+from walpy.storage.s3_list import common_prefix
+from walpy.storage.s3_pages import Page, parse_page
 from walpy.storage.s3_parts import PartBuffers
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 SDK_MODULE = "walpy.storage.s3"
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
-CONTENTS = r"<Contents>(.*?)</Contents>"
 
 OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
@@ -165,35 +163,36 @@ class DirectS3:
         """Look up several objects by one listing; see base.Storage.stat_many."""
         for name in names:
             check_name(name)
-        found = self._page(common_prefix(sorted(names))) if names and self._sdk is None else None
-        if found is None:
+        page = next(self._pages(common_prefix(sorted(names)))) if names else None
+        if page is None or page.following:
             return self.sdk.stat_many(names)
+        found = {item.name: item for item in page.objects}
         return [found[name] for name in names if name in found]
 
-    def _page(self, prefix: str) -> dict[str, StoredObject] | None:
-        """Objects whose names begin with prefix; None when they are more than one page, or not plain to read."""
-        target = target_of(self._place.path.rstrip("/") or "/", {"list-type": "2", "prefix": self._root + prefix})
-        try:
-            connection, answer = self._ask("GET", target)
-            text = self._finish(connection, answer).decode()
-        except (WireError, UnicodeDecodeError) as error:
-            logger.debug("list of %s: %s", prefix, error)
-            return None
-        if answer.status != OK or "<IsTruncated>false</IsTruncated>" not in text:
-            return None
-        try:
-            entries = [self._entry(content) for content in re.findall(CONTENTS, text, re.DOTALL)]
-        except ValueError:
-            return None
-        return {entry.name: entry for entry in entries}
+    def _pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page | None]:
+        """Pages of the keys below the root that begin with prefix. None ends them: the SDK has to list."""
+        query = {"list-type": "2", "prefix": self._root + prefix} | ({"delimiter": delimiter} if delimiter else {})
+        token = ""
+        while True:
+            page = self._page(query | ({"continuation-token": token} if token else {}))
+            if page is not None and page.following and page.following == token:
+                page = None  # the server does not go on
+            yield page
+            if page is None or not page.following:
+                return
+            token = page.following
 
-    def _entry(self, content: str) -> StoredObject:
-        """Raises ValueError for what is not plain to read."""
-        key, size, changed = (_field(content, name) for name in ("Key", "Size", "LastModified"))
-        if "&" in key:
-            raise ValueError("a key with escaped characters")
-        moment = datetime.fromisoformat(changed.replace("Z", "+00:00"))
-        return StoredObject(key[len(self._root) :], int(size), whole_seconds(moment))
+    def _page(self, query: Mapping[str, str]) -> Page | None:
+        """One page; None when it is not plain to read, or the SDK is at work already."""
+        if self._sdk is not None:
+            return None
+        try:
+            connection, answer = self._ask("GET", target_of(self._place.path.rstrip("/") or "/", query))
+            text = self._finish(connection, answer)
+            return parse_page(text.decode(), self._root) if answer.status == OK else None
+        except (WireError, ValueError) as error:
+            logger.debug("list of %s: %s", query["prefix"], error)
+            return None
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object; see base.Storage.stat."""
@@ -201,11 +200,24 @@ class DirectS3:
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder; see base.Storage.list."""
-        return self.sdk.list(folder)
+        last = ""
+        for page in self._pages(_prefix(folder)):
+            if page is None:
+                yield from (item for item in self.sdk.list(folder) if item.name > last)
+                return
+            yield from page.objects
+            last = max([last, *(item.name for item in page.objects[-1:])])
 
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see base.Storage.list_folder."""
-        return self.sdk.list_folder(folder)
+        objects: list[StoredObject] = []
+        folders: list[str] = []
+        for page in self._pages(_prefix(folder), delimiter="/"):
+            if page is None:
+                return self.sdk.list_folder(folder)
+            objects += page.objects
+            folders += page.folders
+        return Folder(tuple(objects), tuple(sorted(folders)))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; see base.Storage.delete."""
@@ -331,7 +343,6 @@ class DirectReader:
         self._storage.release(self._connection)
 
 
-def _field(content: str, name: str) -> str:
-    """Text of an element. Raises ValueError when it is not there."""
-    start = content.index(f"<{name}>") + len(name) + 2
-    return content[start : content.index(f"</{name}>", start)]
+def _prefix(folder: str) -> str:
+    """What names in a folder begin with."""
+    return f"{folder.strip('/')}/" if folder.strip("/") else ""

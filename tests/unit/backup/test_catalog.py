@@ -11,11 +11,10 @@ from walpy.backup.catalog import (
     find_backup,
     is_wale,
     list_backups,
-    read_files_metadata,
     read_sentinel,
     require_full,
 )
-from walpy.backup.files_metadata import FilesMetadata
+from walpy.backup.files_metadata import FilesMetadata, read_files_metadata
 from walpy.backup.model import Sentinel
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, UsageError
