@@ -63,6 +63,12 @@ class ListContract(Contract):
         assert inner.folders == ("a/B", "a/c")
         assert [found.size for found in inner.objects] == [3, 4, 5]
 
+    def test_names_alone_are_those_of_the_list(self, storage: Storage) -> None:
+        put_all(storage, ["a/b", "a/c/d", "a/c/e/f", "ab", "z/y"])
+        assert sorted(storage.list_names()) == ["a/b", "a/c/d", "a/c/e/f", "ab", "z/y"]
+        assert sorted(storage.list_names("a")) == ["a/b", "a/c/d", "a/c/e/f"]
+        assert list(storage.list_names("gone")) == list(storage.list_names("ab")) == []
+
     def test_list_gives_sizes(self, storage: Storage) -> None:
         for size in (0, 1, 70_000):
             storage.put(f"sized/{size:06}", [content(size)])

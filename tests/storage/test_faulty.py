@@ -51,6 +51,9 @@ class RetryingStorage:
     def list_folder(self, folder: str = "") -> Folder:
         return self.call(lambda: self._storage.list_folder(folder))
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        return iter(self.call(lambda: tuple(self._storage.list_names(folder))))
+
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         return iter(self.call(lambda: tuple(self._storage.list(folder))))
 

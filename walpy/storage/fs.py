@@ -124,6 +124,26 @@ class FsStorage:
         """Every object below a folder, in name order; see Storage. Memory: one directory at each depth."""
         return (item for item in self._walk(folder) if not is_temporary(item.name))
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        """Names of every object below a folder; see Storage. Looks at no file: a directory tells what is one."""
+        folders: list[str] = []
+        with self._opened_folder(folder) as directory:
+            if directory is None:
+                return
+            prefix = f"{folder}/" if folder else ""
+            try:
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        name = prefix + entry.name
+                        if entry.is_dir():
+                            folders.append(name)
+                        elif entry.is_file() and not is_temporary(name):
+                            yield name
+            except OSError as error:
+                raise self._failure("list", folder, error) from error
+        for inner in folders:
+            yield from self.list_names(inner)
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, and the directories that this empties; see Storage. Durable when it returns."""
         self._unlink(names)
@@ -209,21 +229,31 @@ class FsStorage:
 
     def _children(self, folder: str) -> Folder:
         """What is in a folder, temporary files included; links are followed."""
+        with self._opened_folder(folder) as directory:
+            if directory is None:
+                return Folder((), ())
+            try:
+                return _scan(directory, f"{folder}/" if folder else "")
+            except OSError as error:
+                raise self._failure("list", folder, error) from error
+
+    @contextmanager
+    def _opened_folder(self, folder: str) -> Iterator[int | None]:
+        """A descriptor of a folder; None when it does not exist."""
         if folder:
             check_name(folder)
         with self._opened_root() as root:
             try:
                 directory = os.open(self._path(folder), OPEN_FOLDER, dir_fd=root)
             except (FileNotFoundError, NotADirectoryError):
-                return Folder((), ())
+                directory = None
             except OSError as error:
                 raise self._failure("list", folder, error) from error
         try:
-            return _scan(directory, f"{folder}/" if folder else "")
-        except OSError as error:
-            raise self._failure("list", folder, error) from error
+            yield directory
         finally:
-            os.close(directory)
+            if directory is not None:
+                os.close(directory)
 
     def _path(self, name: str) -> str:
         """Path of an object or folder, relative to the root."""
@@ -263,13 +293,14 @@ def _scan(directory: int, prefix: str) -> Folder:
     folders: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
+            if entry.is_dir():
+                folders.append(prefix + entry.name)
+                continue
             try:
                 status = entry.stat()
             except FileNotFoundError:  # deleted meanwhile, or a link to nowhere
                 continue
-            if modes.S_ISDIR(status.st_mode):
-                folders.append(prefix + entry.name)
-            elif modes.S_ISREG(status.st_mode):
+            if modes.S_ISREG(status.st_mode):
                 objects.append(_stored(prefix + entry.name, status))
     return Folder(tuple(sorted(objects, key=attrgetter("name"))), tuple(sorted(folders)))
 

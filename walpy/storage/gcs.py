@@ -196,6 +196,10 @@ class GcsStorage:
         for page in self._pages(self._folder_key(folder)):
             yield from (item for item in self._items(page) if not WALG_PIECE.search(item.name))
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        """Names of every object below a folder; see base.Storage.list_names."""
+        return (item.name for item in self.list(folder))
+
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder. See Storage.list_folder."""
         prefix = self._folder_key(folder)

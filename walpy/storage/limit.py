@@ -148,6 +148,10 @@ class LimitedStorage:
         """Direct children of a folder."""
         return self._storage.list_folder(folder)
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        """Names of every object below a folder."""
+        return self._storage.list_names(folder)
+
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder."""
         return self._storage.list(folder)

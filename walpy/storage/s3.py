@@ -141,6 +141,10 @@ class S3Storage:
         for page in object_pages(self._bucket, prefix, v1=self._settings.list_v1):
             yield from stored_objects(self._bucket, page)
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        """Names of every object below a folder; see base.Storage.list_names."""
+        return (item.name for item in self.list(folder))
+
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see base.Storage.list_folder."""
         prefix = self._bucket.folder_key(folder)

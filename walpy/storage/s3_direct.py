@@ -208,6 +208,10 @@ class DirectS3:
             yield from page.objects
             last = max([last, *(item.name for item in page.objects[-1:])])
 
+    def list_names(self, folder: str = "") -> Iterator[str]:
+        """Names of every object below a folder; see base.Storage.list_names."""
+        return (item.name for item in self.list(folder))
+
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see base.Storage.list_folder."""
         objects: list[StoredObject] = []

@@ -5,7 +5,7 @@ Source: PostgreSQL, src/backend/access/transam/timeline.c; the walks: xlogrecove
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
@@ -89,18 +89,21 @@ _last = itemgetter(1)  # of a range
 
 
 class SegmentRanges:
-    """Numbers of the segments that exist on one timeline, as ranges; cheap as long as they mostly follow each other."""
+    """Numbers of the segments that exist on one timeline, as ranges; cheap as long as they mostly follow each other.
 
-    def __init__(self) -> None:
+    numbers: at least one, in any order, any of them several times.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
         self._ranges: list[tuple[int, int]] = []  # first and last, ascending, never touching
-
-    def add(self, number: int) -> None:
-        """Add a number; it must not be below one added before (an equal one changes nothing)."""
-        if self._ranges and number <= self._ranges[-1][1] + 1:
-            first, last = self._ranges[-1]
-            self._ranges[-1] = (first, max(last, number))
-        else:
-            self._ranges.append((number, number))
+        ascending = iter(sorted(numbers))
+        first = last = next(ascending)
+        for number in ascending:
+            if number > last + 1:
+                self._ranges.append((first, last))
+                first = number
+            last = number
+        self._ranges.append((first, last))
 
     @property
     def first(self) -> int:

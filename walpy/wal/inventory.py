@@ -1,8 +1,10 @@
 """What WAL an archive holds: one listing, kept as ranges, however many segments there are.
 
-Memory: a few bytes for each gap, not for each segment.
+Memory: about 60 bytes for each segment while it is made, then a few for each gap.
 """
 
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -11,26 +13,28 @@ from walpy.archive import Archive
 from walpy.errors import InvalidWal, ObjectMissing
 from walpy.stream.codecs import READ_EXTENSIONS
 from walpy.wal.history import SegmentRanges, Switch, history_name, parse_history
-from walpy.wal.segment import WalKind, segment_number, segment_timeline, wal_kind
+from walpy.wal.segment import WalKind, segment_position, wal_kind
 
-_EXTENSIONS: Final = tuple(f".{extension}" for extension in READ_EXTENSIONS)  # `.`: of the codec none in WAL-G 3.0.8
+_EXTENSIONS: Final = frozenset(READ_EXTENSIONS)  # the empty one: a dot alone, of the codec none in WAL-G 3.0.8
 
 
 class Inventory:
     """The segments of each timeline, and which timelines have a history file."""
 
     def __init__(self, names: Iterable[str], segment_size: int) -> None:
-        """names: of WAL files, without folder and codec's extension, in name order."""
+        """names: of WAL files, without folder and codec's extension."""
         self.segment_size = segment_size
-        self.segments: dict[int, SegmentRanges] = {}
         self.histories: set[int] = set()
         self.strange: list[str] = []  # names of segments that do not exist with this segment size
+        numbers: dict[int, array[int]] = defaultdict(lambda: array("Q"))
         for name in names:
             kind = wal_kind(name)
             if kind is WalKind.SEGMENT:
-                self._add(name)
+                self._note(name, numbers)
             elif kind is WalKind.HISTORY:
                 self.histories.add(int(name[:8], 16))
+        self.strange.sort()
+        self.segments = {timeline: SegmentRanges(found) for timeline, found in numbers.items()}
 
     @classmethod
     def of(cls, archive: Archive, segment_size: int) -> "Inventory":
@@ -51,30 +55,31 @@ class Inventory:
         """Whether a segment is there."""
         return timeline in self.segments and number in self.segments[timeline]
 
-    def _add(self, name: str) -> None:
+    def _note(self, name: str, numbers: "dict[int, array[int]]") -> None:
         try:
-            number = segment_number(name, self.segment_size)
+            timeline, number = segment_position(name, self.segment_size)
         except InvalidWal:
             self.strange.append(name)
-            return
-        self.segments.setdefault(segment_timeline(name), SegmentRanges()).add(number)
+        else:
+            numbers[timeline].append(number)
 
 
 def archived_names(archive: Archive) -> Iterator[str]:
-    """Names of the archive's WAL files, without the codec's extension, in name order (a file in two codecs twice).
+    """Names of the archive's WAL files, without the codec's extension, in no order (a file in two codecs twice).
 
     Other objects (WAL-G's metadata and delta files) come under their whole names, which are no WAL file's.
     """
-    prefix = f"{layout.WAL_FOLDER}/"
-    for item in archive.storage.list(layout.WAL_FOLDER):
-        name = item.name.removeprefix(prefix)
+    start = len(layout.WAL_FOLDER) + 1
+    for full_name in archive.storage.list_names(layout.WAL_FOLDER):
+        name = full_name[start:]
         if "/" not in name:
             yield without_extension(name)
 
 
 def without_extension(name: str) -> str:
     """Name of a WAL file without the extension of the codec that its object has."""
-    return next((name.removesuffix(extension) for extension in _EXTENSIONS if name.endswith(extension)), name)
+    base, dot, extension = name.rpartition(".")
+    return base if dot and extension in _EXTENSIONS else name
 
 
 def read_history(archive: Archive, timeline: int) -> list[Switch]:

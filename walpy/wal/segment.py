@@ -79,17 +79,22 @@ def segment_number(name: str, segment_size: int) -> int:
     Raises InvalidWal when name has another shape, or does not exist with that segment size.
     Source: PostgreSQL, src/include/access/xlog_internal.h, XLogFromFileName.
     """
-    _, log, low = _numbers(name)
-    per_log = LOG_SIZE // segment_size
-    if low >= per_log:
-        raise InvalidWal(f"no WAL segment of {segment_size} bytes is named {name!r}")
-    return log * per_log + low
+    return segment_position(name, segment_size)[1]
 
 
 def segment_name(timeline: int, number: int, segment_size: int) -> str:
     """Name of a segment: the inverse of segment_timeline and segment_number."""
     log, low = divmod(number, LOG_SIZE // segment_size)
     return f"{timeline:08X}{log:08X}{low:08X}"
+
+
+def segment_position(name: str, segment_size: int) -> tuple[Timeline, int]:
+    """Timeline and number of a segment's name. Raises as segment_number."""
+    timeline, log, low = _numbers(name)
+    per_log = LOG_SIZE // segment_size
+    if low >= per_log:
+        raise InvalidWal(f"no WAL segment of {segment_size} bytes is named {name!r}")
+    return Timeline(timeline), log * per_log + low
 
 
 def following_segment(name: str, segment_size: int, count: int = 1) -> str:
@@ -111,7 +116,8 @@ def _numbers(name: str) -> tuple[int, int, int]:
     """Timeline, log and segment of a name."""
     if not _is_hex(name, 24):
         raise InvalidWal(f"not a WAL segment name: {name!r}")
-    return int(name[:8], 16), int(name[8:16], 16), int(name[16:], 16)
+    number = int(name, 16)
+    return number >> 64, number >> 32 & 0xFFFFFFFF, number & 0xFFFFFFFF
 
 
 def _is_hex(text: str, length: int) -> bool:
