@@ -25,7 +25,16 @@ SOURCE = Path(walpy.__file__).parent
 
 # A module imports from its own layer and those before it. The longest name that fits counts.
 LAYERS = [
-    ["walpy.errors", "walpy.values", "walpy.interrupts", "walpy.progress", "walpy.client", "walpy.table", "walpy"],
+    [
+        "walpy.errors",
+        "walpy.values",
+        "walpy.interrupts",
+        "walpy.progress",
+        "walpy.client",
+        "walpy.table",
+        "walpy.kernel",
+        "walpy",
+    ],
     [
         "walpy.settings",
         "walpy.config_dotenv",

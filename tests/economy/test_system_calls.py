@@ -59,6 +59,7 @@ def run(strace: str, tmp_path: Path, folder: Path, *arguments: str) -> Trace:
     """Trace one walpy command."""
     log = tmp_path / "trace"
     settings = {"WALG_FILE_PREFIX": str(folder), "WALPY_AGENT": "off", "WALG_DOWNLOAD_CONCURRENCY": "1"}
+    settings |= {"PYTHONDONTWRITEBYTECODE": "1"}  # compiled modules are written and renamed once
     subprocess.run(
         [strace, "-f", "-y", "-s", "256", "-o", str(log), sys.executable, "-m", "walpy", *arguments],
         cwd=tmp_path,

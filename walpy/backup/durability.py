@@ -3,11 +3,9 @@
 syncfs writes back everything a file system holds in memory, names included, and reports errors that happened since the
 descriptor was opened; that is why FileSystems is opened before the first byte is written. Workers start the writing
 early, so that little is left to wait for at the end.
-Source: syncfs(2), sync_file_range(2), fallocate(2).
+Source: syncfs(2).
 """
 
-import ctypes
-import errno
 import os
 import threading
 from collections.abc import Iterable
@@ -15,11 +13,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from walpy.errors import BackupError
+from walpy.kernel import sync_file_system
 
 WRITEBACK_SIZE: Final = 8 << 20  # bytes between two requests to start writing a file back
 RESERVED_SIZE: Final = 256 << 10  # bytes from which a file's room is reserved; below, the call costs what it saves
-_START_WRITING: Final = 2  # SYNC_FILE_RANGE_WRITE
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class FileSystems:
@@ -63,30 +60,10 @@ class FileSystems:
 
 
 def _sync(directory: str, descriptor: int, failures: list[str]) -> None:
-    if not hasattr(_LIBC, "syncfs"):
-        os.sync()
-        return
-    if _LIBC.syncfs(descriptor) != 0:
-        failures.append(f"file system of {directory!r}: {os.strerror(ctypes.get_errno())}")
-
-
-def reserve(descriptor: int, size: int) -> None:
-    """Reserve room for a new file: ext4 then takes the data four times as fast (measured), and a full disk shows first.
-
-    Does nothing where the file system cannot. Raises OSError when there is no room.
-    """
-    if not hasattr(_LIBC, "fallocate"):
-        return
-    if _LIBC.fallocate(descriptor, 0, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
-        number = ctypes.get_errno()
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(number, os.strerror(number))
-
-
-def start_writing(descriptor: int, offset: int, size: int) -> None:
-    """Ask the kernel to begin to write a range of a file back; only a hint, so its failure means nothing."""
-    if hasattr(_LIBC, "sync_file_range"):
-        _LIBC.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _START_WRITING)
+    try:
+        sync_file_system(descriptor)
+    except OSError as error:
+        failures.append(f"file system of {directory!r}: {error.strerror}")
 
 
 def sync_file(path: str) -> None:

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final, NamedTuple
 
-from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, reserve, start_writing
+from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE
 from walpy.backup.shared_file import SharedFile
 from walpy.errors import BackupError
+from walpy.kernel import reserve, start_writing
 
 BYTES_AHEAD: Final = 4 << 20  # bytes that wait for their writing
 BATCH_SIZE: Final = 512 << 10  # bytes of small files in one task

@@ -58,6 +58,14 @@ def parse_header(head: bytes) -> SegmentHeader:
     return SegmentHeader(*_HEADER.unpack_from(head))
 
 
+def announced_size(head: bytes) -> int:
+    """Bytes of the segment that begins with head, by its header; 0 when head is the begin of no segment."""
+    if len(head) < HEADER_SIZE:
+        return 0
+    header = parse_header(head)
+    return 0 if _page_fault(header) else header.segment_size
+
+
 def is_newer_magic(head: bytes) -> bool:
     """Whether a segment's page magic looks like that of a PostgreSQL newer than this program."""
     return _is_newer(parse_header(head).magic)

@@ -1,5 +1,6 @@
 """Files that must not change while they are read, and files that appear when complete."""
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.wal.synthetic import FIRST, segment
-from walpy import interrupts
+from walpy import interrupts, kernel
 from walpy.errors import InvalidWal, WalpyError
 from walpy.wal.files import IncomingFile, SourceFile, is_being_written
 from walpy.wal.segment import MIB
@@ -100,6 +101,28 @@ def test_a_new_file_appears_at_commit(tmp_path: Path) -> None:
     assert final.read_bytes() == b"new content"
     assert os.listdir(tmp_path) == ["final"]
     assert str(temporary) not in interrupts.unfinished_files
+
+
+@pytest.mark.parametrize("size", [64, MIB // 2, MIB])
+def test_the_room_of_a_segment_is_reserved_and_what_is_not_written_given_back(size: int, tmp_path: Path) -> None:
+    content, final = segment(FIRST)[:size], tmp_path / "final"
+    with IncomingFile(str(tmp_path / "temporary"), str(final)) as file:
+        file.write(content[:50])
+        assert os.stat(file.temporary).st_blocks * 512 >= MIB
+        file.write(content[50:])
+        file.commit()
+    assert final.read_bytes() == content
+
+
+def test_no_room_for_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(kernel, "reserve", full)
+    with suppress(OSError), IncomingFile(str(tmp_path / "temporary"), str(tmp_path / "final")) as file:
+        file.write(segment(FIRST))
+        raise AssertionError("it was taken")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_new_file_that_fails_leaves_nothing(tmp_path: Path) -> None:
