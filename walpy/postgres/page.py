@@ -7,7 +7,6 @@ recovery replaces it. Unlike WAL-G, so no page that is just being written is rep
 import re
 from collections.abc import Callable
 
-RELATION_SEGMENT_BLOCKS = 131072  # blocks of 8 KiB in a file of 1 GiB; larger relations go on in `.1`, `.2`, ...
 RELATION_SEGMENT_SIZE = 1 << 30  # bytes
 
 # Main fork, free space map, visibility map and init fork; temporary relations are not in backups.
