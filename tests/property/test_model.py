@@ -49,6 +49,7 @@ SENTINELS = st.builds(
     compressed_size=I64,
     data_catalog_size=SIZES,
     spec=st.none() | SPECS,
+    user_data=st.none() | TEXT | st.lists(TEXT, max_size=3),  # for numbers, see same_value
     files_metadata_disabled=st.booleans(),
     checkpoint_number=st.none() | U32,
     delta_checkpoint_number=st.none() | U32,
@@ -59,19 +60,24 @@ SENTINELS = st.builds(
     hostname=TEXT,
     data_dir=TEXT,
     is_permanent=st.booleans(),
+    extra=st.just({}),
 )
 METADATA = st.builds(
     BackupMetadata,
     start_time=TIMES,
     finish_time=TIMES,
+    date_fmt=TEXT,
     hostname=TEXT,
     data_dir=TEXT,
+    pg_version=st.integers(0, 999_999),
     start_lsn=U64,
     finish_lsn=U64,
     is_permanent=st.booleans(),
     system_identifier=st.none() | U64,
     uncompressed_size=I64,
     compressed_size=I64,
+    user_data=st.none() | TEXT | st.lists(TEXT, max_size=3),  # for numbers, see same_value
+    extra=st.just({}),
 )
 ENTRIES = st.builds(
     FileEntry,

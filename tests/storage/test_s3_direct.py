@@ -1,5 +1,6 @@
 """S3 without the SDK: the contract, the requests, and who takes over when an answer is not the expected one."""
 
+import re
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from walpy.storage import s3_direct, s3_place
 from walpy.storage.base import READ_SIZE, Storage, StoredObject
 from walpy.storage.s3 import S3Storage
 from walpy.storage.s3_direct import DirectS3, from_config
-from walpy.storage.s3_pages import Page, parse_page
+from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
 from walpy.storage.s3_place import find_place
 from walpy.storage.s3_settings import read_settings
 
@@ -202,20 +203,22 @@ def test_listings_of_several_pages_need_no_sdk(server: S3Server, storage: Direct
     found = storage.list_folder("many")
     assert ([item.name for item in found.objects], found.folders) == (wanted, ("many/0500.d",))
     assert [item.size for item in found.objects[:2]] == [len(wanted[0]), len(wanted[1])]
-    assert operations(server) == ["GET ?list-type"] * 4
+    assert list(storage.list_names("many")) == sorted([*wanted, "many/0500.d/x"])
+    assert operations(server) == ["GET ?list-type"] * 6
     assert not needed_sdk(storage)
     assert list(storage.list("many")) == list(storage.sdk.list("many"))
     assert found == storage.sdk.list_folder("many")
 
 
 @pytest.mark.parametrize("page", [0, 1, 2])
-def test_a_listing_that_fails_in_the_middle_goes_on_where_it_was(
-    server: S3Server, storage: DirectS3, page: int
+@pytest.mark.parametrize("names_alone", [True, False])
+def test_a_listing_that_fails_half_way_goes_on_where_it_was(
+    names_alone: bool, page: int, server: S3Server, storage: DirectS3
 ) -> None:
     wanted = [f"n{number:04}" for number in range(2_005)]
     put_all(storage, wanted)
     server.twist(Twist("GET ?list-type", skip=page, status=500, code="InternalError"))
-    assert [item.name for item in storage.list()] == wanted
+    assert (list(storage.list_names()) if names_alone else [item.name for item in storage.list()]) == wanted
     assert needed_sdk(storage)
 
 
@@ -240,12 +243,19 @@ PAGE = """<?xml version="1.0"?><ListBucketResult><Name>b</Name><Prefix>root/</Pr
 <Contents><Key>root/folder/</Key><LastModified>2026-01-02T03:04:05Z</LastModified><Size>0</Size></Contents>
 <CommonPrefixes><Prefix>root/b/</Prefix></CommonPrefixes></ListBucketResult>"""
 
+NAMES = re.sub("<(LastModified|Size)>.*?</(LastModified|Size)>", "", PAGE)
+
 
 def test_a_page() -> None:
     when = 1_767_323_045 * 10**9  # date -u -d 2026-01-02T03:04:05 +%s
     assert parse_page(PAGE, "root/") == Page([StoredObject("a", 7, when)], ["b"], "1/x+=")
     last = PAGE.replace("<IsTruncated>true", "<IsTruncated>false")
-    assert parse_page(last, "root/").following == ""
+    assert parse_page(last, "root/").following == parse_names(last, "root/").following == ""
+
+
+@pytest.mark.parametrize("text", [PAGE, PAGE.replace("<Key>", "<Owner></Owner><Key>"), PAGE.replace("KeyCount", "Any")])
+def test_names_of_a_page(text: str) -> None:
+    assert parse_names(text, "root/") == NamesPage(["a"], "1/x+=")
 
 
 @pytest.mark.parametrize(
@@ -268,6 +278,9 @@ def test_a_page_that_is_not_plain(old: str, new: str) -> None:
     assert old in PAGE
     with pytest.raises(ValueError):  # whatever str, int and datetime say
         parse_page(PAGE.replace(old, new), "root/")
+    if old in NAMES and "Prefix" not in old:  # names alone need none
+        with pytest.raises(ValueError):  # as above
+            parse_names(NAMES.replace(old, new), "root/")
 
 
 def test_keys_that_xml_has_to_escape(server: S3Server, storage: DirectS3) -> None:

@@ -9,8 +9,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from walpy import layout
 from walpy.archive import Archive
@@ -30,8 +29,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(NamedTuple):
     """One backup of a listing; modified is when its sentinel was stored."""
 
     name: str
@@ -45,18 +43,16 @@ class Backup:
         return match.group() if match else "Z" * 24
 
 
-@dataclass(frozen=True, slots=True)
 class BackupSelector:
     """How a user names a backup: by name, as LATEST, or by the user data it was taken with (JSON text)."""
 
-    name: str = ""
-    user_data: str = ""
-
-    def __post_init__(self) -> None:
-        if self.name and self.user_data:
+    def __init__(self, name: str = "", user_data: str = "") -> None:
+        if name and user_data:
             raise UsageError("incorrect arguments. Specify target backup name OR target userdata, not both")
-        if not self.name and not self.user_data:
+        if not name and not user_data:
             raise UsageError("insufficient arguments")
+        self.name = name
+        self.user_data = user_data
 
     @property
     def is_latest(self) -> bool:

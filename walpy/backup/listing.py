@@ -3,8 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from walpy.archive import Archive
 from walpy.backup.catalog import NO_BACKUPS, Backup, list_backups, read_metadata_of_all
@@ -37,8 +36,7 @@ _INDENT: Final = 4  # spaces, with --json --pretty
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One line of the listing; metadata only with --detail."""
 
     backup: Backup

@@ -5,7 +5,6 @@ metadata.json is what counts (the sentinel keeps the value of its creation). Fie
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from walpy import layout
@@ -37,7 +36,7 @@ def backup_mark(archive: Archive, name: str, *, permanent: bool) -> None:
     names = [marked for marked, found in metadata.items() if found.is_permanent != permanent]
     logger.info("Retrieved backups to be marked, marking: [%s]", " ".join(names))
     for marked in names:
-        archive.put_bytes(layout.metadata(marked), replace(metadata[marked], is_permanent=permanent).to_json())
+        archive.put_bytes(layout.metadata(marked), metadata[marked]._replace(is_permanent=permanent).to_json())
 
 
 def chain(archive: Archive, name: str) -> list[str]:

@@ -7,8 +7,7 @@ Source: WAL-G 3.0.9's stored objects.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from walpy.backup.gojson import Fields, free_value, parse_object, text_v1
 from walpy.backup.timestamp import ZERO_TIME, Timestamp
@@ -16,11 +15,11 @@ from walpy.errors import DataCorrupt
 from walpy.layout import DATE_FORMAT
 
 SENTINEL_VERSION: Final = 2
+_NOTHING: Final[Mapping[str, object]] = {}
 _FILES_NAMES: Final = ("Files", "TarFileSets", "DatabasesByNames")  # old WAL-G versions put them into the sentinel
 
 
-@dataclass(frozen=True, slots=True)
-class Tablespace:
+class Tablespace(NamedTuple):
     """One tablespace: link name (its OID), absolute location, and the link relative to the data directory."""
 
     name: str
@@ -28,8 +27,7 @@ class Tablespace:
     link: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(NamedTuple):
     """The tablespaces of a cluster, in directory order, and the data directory their links are in."""
 
     base_prefix: str
@@ -70,8 +68,7 @@ class Spec:
         return "{" + ",".join(f"{text_v1(key)}:{members[key]}" for key in sorted(members)) + "}"
 
 
-@dataclass(frozen=True, slots=True)
-class Sentinel:
+class Sentinel(NamedTuple):
     """`NAME_backup_stop_sentinel.json`: its presence makes the backup exist.
 
     is_permanent is the value at creation; metadata.json is authoritative.
@@ -100,7 +97,7 @@ class Sentinel:
     hostname: str = ""
     data_dir: str = ""
     is_permanent: bool = False
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = _NOTHING
 
     @property
     def is_delta(self) -> bool:
@@ -185,8 +182,7 @@ class Sentinel:
         yield "IsPermanent", _boolean(self.is_permanent)
 
 
-@dataclass(frozen=True, slots=True)
-class BackupMetadata:
+class BackupMetadata(NamedTuple):
     """`metadata.json`: what backup-list --detail shows; is_permanent here is the authoritative one."""
 
     start_time: Timestamp = ZERO_TIME
@@ -202,7 +198,7 @@ class BackupMetadata:
     uncompressed_size: int = 0
     compressed_size: int = 0
     user_data: object = None
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = _NOTHING
 
     @classmethod
     def from_json(cls, data: bytes | str, what: str = "metadata.json") -> "BackupMetadata":

@@ -3,9 +3,8 @@
 import functools
 import re
 import time
-from dataclasses import dataclass
 from datetime import date as calendar_date
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 _SECOND: Final = 1_000_000_000  # nanoseconds
 _RFC3339: Final = re.compile(
@@ -17,8 +16,7 @@ _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturda
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+class Timestamp(NamedTuple):
     """An instant; utc_offset_seconds changes how it is written, not when it is. Compare instants by ns."""
 
     ns: int  # since the epoch

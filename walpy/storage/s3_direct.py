@@ -16,14 +16,14 @@ from hashlib import sha256
 from importlib import import_module
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from walpy import __version__
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_list import common_prefix
-from walpy.storage.s3_pages import Page, parse_page
+from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
 from walpy.storage.s3_parts import PartBuffers
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
@@ -33,6 +33,8 @@ from walpy.storage.s3_wire import Answer, Connection, WireError
 if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.storage.s3 import S3Storage
+
+AnyPage = TypeVar("AnyPage", Page, NamesPage)
 
 SDK_MODULE = "walpy.storage.s3"
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
@@ -163,18 +165,20 @@ class DirectS3:
         """Look up several objects by one listing; see base.Storage.stat_many."""
         for name in names:
             check_name(name)
-        page = next(self._pages(common_prefix(sorted(names)))) if names else None
+        page = next(self._pages(common_prefix(sorted(names)), parse_page)) if names else None
         if page is None or page.following:
             return self.sdk.stat_many(names)
         found = {item.name: item for item in page.objects}
         return [found[name] for name in names if name in found]
 
-    def _pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page | None]:
+    def _pages(
+        self, prefix: str, parse: "Callable[[str, str], AnyPage]", *, delimiter: str = ""
+    ) -> "Iterator[AnyPage | None]":
         """Pages of the keys below the root that begin with prefix. None ends them: the SDK has to list."""
         query = {"list-type": "2", "prefix": self._root + prefix} | ({"delimiter": delimiter} if delimiter else {})
         token = ""
         while True:
-            page = self._page(query | ({"continuation-token": token} if token else {}))
+            page = self._page(parse, query | ({"continuation-token": token} if token else {}))
             if page is not None and page.following and page.following == token:
                 page = None  # the server does not go on
             yield page
@@ -182,14 +186,14 @@ class DirectS3:
                 return
             token = page.following
 
-    def _page(self, query: Mapping[str, str]) -> Page | None:
+    def _page(self, parse: "Callable[[str, str], AnyPage]", query: Mapping[str, str]) -> "AnyPage | None":
         """One page; None when it is not plain to read, or the SDK is at work already."""
         if self._sdk is not None:
             return None
         try:
             connection, answer = self._ask("GET", target_of(self._place.path.rstrip("/") or "/", query))
             text = self._finish(connection, answer)
-            return parse_page(text.decode(), self._root) if answer.status == OK else None
+            return parse(text.decode(), self._root) if answer.status == OK else None
         except (WireError, ValueError) as error:
             logger.debug("list of %s: %s", query["prefix"], error)
             return None
@@ -201,7 +205,7 @@ class DirectS3:
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder; see base.Storage.list."""
         last = ""
-        for page in self._pages(_prefix(folder)):
+        for page in self._pages(_prefix(folder), parse_page):
             if page is None:
                 yield from (item for item in self.sdk.list(folder) if item.name > last)
                 return
@@ -210,13 +214,19 @@ class DirectS3:
 
     def list_names(self, folder: str = "") -> Iterator[str]:
         """Names of every object below a folder; see base.Storage.list_names."""
-        return (item.name for item in self.list(folder))
+        last = ""
+        for page in self._pages(_prefix(folder), parse_names):
+            if page is None:
+                yield from (item.name for item in self.sdk.list(folder) if item.name > last)
+                return
+            yield from page.names
+            last = max([last, *page.names[-1:]])
 
     def list_folder(self, folder: str = "") -> Folder:
         """Direct children of a folder; see base.Storage.list_folder."""
         objects: list[StoredObject] = []
         folders: list[str] = []
-        for page in self._pages(_prefix(folder), delimiter="/"):
+        for page in self._pages(_prefix(folder), parse_page, delimiter="/"):
             if page is None:
                 return self.sdk.list_folder(folder)
             objects += page.objects

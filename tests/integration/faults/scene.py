@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Scene:
         archive.put_wal(FIRST, [self.segment(FIRST)])
         small = StoredBackup(self.folder / "small-backup", SMALL_BACKUP)
         small.parts["part_002"] = tar({"/base/1/2604": b"pg_attrdef" * 5000})
-        small.sentinel = replace(small.sentinel, system_identifier=self.system_identifier)
+        small.sentinel = small.sentinel._replace(system_identifier=self.system_identifier)
         copy_tree(small.store().folder, archive.storage)
         archive.close()
         return self

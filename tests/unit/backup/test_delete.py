@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ def test_backups_of_several_clusters_are_compared_by_time(
 ) -> None:
     """After pg_upgrade the new cluster is on timeline 1 again: by position its backups would be the oldest."""
     for name in (F3, D3):
-        metadata = replace(read_metadata(archive, name), system_identifier=4711)
+        metadata = read_metadata(archive, name)._replace(system_identifier=4711)
         (root / f"basebackups_005/{name}/metadata.json").write_bytes(metadata.to_json())
     new = "base_000000010000000000000030"
     os.rename(root / f"basebackups_005/{F3}", root / f"basebackups_005/{new}")

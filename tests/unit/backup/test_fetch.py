@@ -46,8 +46,8 @@ def fetched(
 def with_tablespace(backup: StoredBackup, place: Path) -> StoredBackup:
     """The backup with one file in a tablespace at place."""
     backup.parts["part_002"] = tar({"/pg_tblspc/16384/PG_15/1/2": b"row"}, {"/pg_tblspc/16384/PG_15": 0o700})
-    backup.sentinel = replace(
-        backup.sentinel, spec=Spec("/old/data", (Tablespace("16384", str(place), "pg_tblspc/16384"),))
+    backup.sentinel = backup.sentinel._replace(
+        spec=Spec("/old/data", (Tablespace("16384", str(place), "pg_tblspc/16384"),))
     )
     return backup
 
@@ -131,7 +131,7 @@ def test_an_empty_archive_in_wal_g_s_words(backup: StoredBackup, destination: Pa
 
 
 def test_a_delta_is_refused_before_anything_is_written(backup: StoredBackup, destination: Path) -> None:
-    backup.sentinel = replace(backup.sentinel, delta_from="base_A", delta_full_name="base_B", delta_count=2)
+    backup.sentinel = backup.sentinel._replace(delta_from="base_A", delta_full_name="base_B", delta_count=2)
     with pytest.raises(BackupError, match="number 2 on base_A, full backup base_B"):
         fetched(backup.store(), destination)
     assert not destination.exists()
@@ -166,12 +166,12 @@ def test_the_archive_is_no_destination(inside: str, backup: StoredBackup, tmp_pa
 
 
 def test_a_full_disk_is_noticed_first(backup: StoredBackup, destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backup.sentinel = replace(backup.sentinel, uncompressed_size=10, data_catalog_size=2**62)
+    backup.sentinel = backup.sentinel._replace(uncompressed_size=10, data_catalog_size=2**62)
     with pytest.raises(BackupError, match=f"not enough room: the backup needs {2**62} bytes"):
         fetched(backup.store(), destination)
     assert not destination.exists()
     monkeypatch.setattr(restore_target, "_file_system_types", lambda: {"/": "zfs"})
-    backup.sentinel = replace(backup.sentinel, uncompressed_size=2**62, data_catalog_size=0)
+    backup.sentinel = backup.sentinel._replace(uncompressed_size=2**62, data_catalog_size=0)
     fetched(backup.store(), destination)
 
 
@@ -266,11 +266,11 @@ def test_a_part_that_only_vanished_files_were_planned_for_may_be_absent(
 def test_without_a_list_of_files_sizes_must_add_up(backup: StoredBackup, destination: Path) -> None:
     size = sum(map(len, FILES.values())) + len(CONTROL) + len(b"label")
     backup.files = FilesMetadata()
-    backup.sentinel = replace(
-        backup.sentinel, files_metadata_disabled=True, uncompressed_size=size, data_catalog_size=size
+    backup.sentinel = backup.sentinel._replace(
+        files_metadata_disabled=True, uncompressed_size=size, data_catalog_size=size
     )
     fetched(backup.store(), destination)
-    backup.sentinel = replace(backup.sentinel, uncompressed_size=size + 1)
+    backup.sentinel = backup.sentinel._replace(uncompressed_size=size + 1)
     with pytest.raises(BackupError, match=r"1 of .* bytes are missing"):
         fetched(backup.store(), destination.with_name("data2"))
 
@@ -507,7 +507,7 @@ class CountingProgress:
 
 def test_progress_is_told(backup: StoredBackup, destination: Path) -> None:
     progress = CountingProgress()
-    backup.sentinel = replace(backup.sentinel, uncompressed_size=1000)
+    backup.sentinel = backup.sentinel._replace(uncompressed_size=1000)
     backup_fetch(backup.store().config, str(destination), BackupSelector(NAME), FetchOptions(), progress)
     assert progress.events == [(1000, f"restoring {NAME}"), "finish"]
     assert progress.count == sum(map(len, FILES.values()))

@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def test_marks_show(archive: Archive, time_zone: None) -> None:
     for path in folder_of(archive).glob("*/metadata.json"):
         if path.parent.name.startswith(tuple(f"base_{name}" for name in MARKED)):
             metadata = BackupMetadata.from_json(path.read_bytes())
-            path.write_bytes(replace(metadata, is_permanent=True).to_json())
+            path.write_bytes(metadata._replace(is_permanent=True).to_json())
     assert printed(archive, CASES["backup-list-after-mark"]) == CASES["backup-list-after-mark"]["stdout"]
 
 

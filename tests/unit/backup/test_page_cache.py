@@ -88,18 +88,22 @@ def test_what_was_cached_stays(path: Path, descriptor: int) -> None:
 @pytest.mark.parametrize("is_cold", [True, False])
 def test_of_a_mixed_part_only_what_was_absent_goes(is_cold: bool, path: Path, descriptor: int) -> None:
     content = path.read_bytes()
-    forget(descriptor)
-    for start, count in ((0, 10), (50, 100), (251, 5)):
-        os.pread(descriptor, count * PAGE, MIB + start * PAGE)
-    before = cached(descriptor)
-    assert before.count(True) == 115
-    data, was_cold = read(descriptor, MIB, MIB, is_cold=is_cold)
-    assert data == content[MIB : 2 * MIB]
-    assert was_cold
-    after = cached(descriptor)
-    assert [page for page, was in enumerate(before) if was and not after[page]] == []
-    if is_cold:  # else the first read, which may not wait, has begun to bring them before they are looked at
-        assert after == before
+
+    def is_noticed() -> bool:
+        forget(descriptor)
+        for start, count in ((0, 10), (50, 100), (251, 5)):
+            os.pread(descriptor, count * PAGE, MIB + start * PAGE)
+        before = cached(descriptor)
+        assert before.count(True) == 115
+        data, was_cold = read(descriptor, MIB, MIB, is_cold=is_cold)
+        assert data == content[MIB : 2 * MIB]
+        after = cached(descriptor)
+        assert [page for page, was in enumerate(before) if was and not after[page]] == []
+        if is_cold:  # else the first read, which may not wait, has begun to bring them before they are looked at
+            assert after == before
+        return was_cold
+
+    assert any(is_noticed() for _ in range(1 if is_cold else TRIES))
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
