@@ -1,12 +1,12 @@
-"""The commands that look after an archive: wal-show, wal-verify, backup-mark."""
+"""The commands that look after an archive: wal-show, wal-verify, backup-mark, copy."""
 
 from typing import Annotated
 
 import typer
 
 from walpy import cli_plain
-from walpy.archive import open_archive
-from walpy.cli_invocation import Invocation
+from walpy.archive import open_archive, open_stored
+from walpy.cli_invocation import Invocation, progress_for
 from walpy.cli_usage import Command
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
@@ -85,8 +85,35 @@ def backup_mark(
     mark(open_archive(ctx.ensure_object(Invocation).load()), name, permanent=not impermanent)
 
 
+def copy(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Option("--from", "-f", metavar="FILE", help="Configuration of the source.")] = "",
+    target: Annotated[str, typer.Option("--to", "-t", metavar="FILE", help="Configuration of the target.")] = "",
+    backup_name: Annotated[
+        str, typer.Option("--backup-name", "-b", metavar="NAME", help="Or LATEST; default: all.", show_default=False)
+    ] = "",
+    with_history: Annotated[
+        bool, typer.Option("--with-history", "-w", help="Also the WAL that follows the backup.")
+    ] = False,
+) -> None:
+    """Copy backups, and the WAL that they need, to another archive.
+
+    Objects are copied as they are stored. Run it again after a failure: it goes on where it was.
+    """
+    from walpy.backup.copy import copy_backups
+
+    missing = [f'"{flag}"' for flag, value in (("from", source), ("to", target)) if not value]
+    if missing:
+        ctx.fail(f"required flag(s) {', '.join(missing)} not set")
+    invocation = ctx.ensure_object(Invocation)
+    archives = [open_stored(invocation.load_separate(path)) for path in (source, target)]
+    progress = progress_for(archives[0].config)
+    copy_backups(archives[0], archives[1], backup_name, progress, with_history=with_history)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("wal-show", cls=Command)(wal_show)
     app.command("wal-verify", cls=Command)(wal_verify)
     app.command("backup-mark", cls=Command)(backup_mark)
+    app.command("copy", cls=Command)(copy)

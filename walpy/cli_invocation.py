@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from signal import SIGPIPE
 from typing import TYPE_CHECKING, NamedTuple
 
-from walpy.config import Config, load_config
+from walpy.config import Config, load_config, load_separate
 from walpy.errors import ConfigError, Interrupted, WalpyError
 from walpy.logs import configure_logging, exit_code, log_failure
 from walpy.progress_bar import log_progress, terminal_progress
@@ -35,6 +35,10 @@ class Invocation(NamedTuple):
         if target not in ("", DEFAULT_STORAGE):
             raise ConfigError(f'unknown storage "{target}"', "This version of walpy knows the primary one: default.")
         return config
+
+    def load_separate(self, path: str) -> Config:
+        """The settings of another archive, from a file of its own. Raises ConfigError."""
+        return load_separate(self.load(), path, self.environ)
 
 
 def told(body: Callable[[], int | None]) -> int:

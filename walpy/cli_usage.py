@@ -19,7 +19,6 @@ WALG_ONLY = frozenset(
         "catchup-push",
         "catchup-receive",
         "catchup-send",
-        "copy",
         "pgbackrest",
         "wal-receive",
         "wal-restore",

@@ -287,6 +287,32 @@ def load_config(flags: Mapping[str, str], environ: Mapping[str, str], config_pat
     return Config(settings, path, frozenset(wish for wish in others if wish))
 
 
+def load_separate(common: Config, path: str, environ: Mapping[str, str]) -> Config:
+    """The settings of a file that names another archive, as copy takes them; common: those of the command.
+
+    Where the archive is, and what WAL-G takes from the file alone, comes from the file; of common the rest that it does
+    not set: how to reach a storage (under the bare names), and what is no storage setting. Raises as load_config.
+    """
+    stored = read_config_file(path, environ)
+    _warn_unknown(stored, path)
+    given = {_bare(key) for key in stored}
+    settings = {
+        key: setting
+        for key, setting in common.settings.items()
+        if not (key.startswith(("WALG_", "WALE_")) and key.endswith("_PREFIX"))
+        and _bare(key) == key
+        and key not in given
+    }
+    settings.update((key, Setting(value.rstrip("\r\n"), path)) for key, value in stored.items())
+    return Config(settings, path, common.left_to_libraries)
+
+
+def _bare(key: str) -> str:
+    """A storage setting's bare name; any other key as it is."""
+    entry = known(key)
+    return key[5:] if entry and entry.storage and key not in KNOWN else key
+
+
 def _warn_unknown(stored: Mapping[str, str], path: str) -> None:
     unknown = [key for key in stored if known(key) is None]
     for key in unknown:

@@ -12,6 +12,7 @@ TAR_PARTITIONS = "tar_partitions"
 BACKUP_PREFIX = "base_"
 DATE_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # a constant in WAL-G's JSON; describes no field
 IDENTITY = f"{WALPY_FOLDER}/identity.json"
+ADMITTED_FOLDER = f"{WALPY_FOLDER}/identity"
 
 
 def with_extension(name: str, extension: str) -> str:
@@ -62,4 +63,4 @@ def tar_partition(backup: str, tar_name: str, extension: str) -> str:
 
 def admitted_identity(system_identifier: int) -> str:
     """Object that admits one more cluster (after pg_upgrade) to this archive."""
-    return f"{WALPY_FOLDER}/identity/{system_identifier}.json"
+    return f"{ADMITTED_FOLDER}/{system_identifier}.json"

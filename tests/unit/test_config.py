@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from walpy.config import Config, Setting, load_config, split_setting_flags
+from walpy.config import Config, Setting, load_config, load_separate, split_setting_flags
 from walpy.errors import ConfigError, UsageError
 
 
@@ -19,6 +19,35 @@ def _no_home_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def write(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+def test_the_settings_of_another_archive(tmp_path: Path) -> None:
+    """The file's own, and of the command's those that say nothing of where, and that the file does not set."""
+    path = write(
+        tmp_path / "c.json", '{"WALG_S3_PREFIX": "s3://b/p", "WALG_AWS_REGION": "file", "WALG_PG_WAL_SIZE": 1}'
+    )
+    common = Config.from_mapping(
+        {
+            "WALG_FILE_PREFIX": "/elsewhere",
+            "WALE_S3_PREFIX": "s3://elsewhere",
+            "WALG_STORAGE_PREFIX": "elsewhere",
+            "AWS_REGION": "common",
+            "AWS_ACCESS_KEY_ID": "common",
+            "WALG_AWS_SECRET_ACCESS_KEY": "aliased",
+            "WALG_PG_WAL_SIZE": "64",
+            "WALPY_STORAGE_DEADLINE": "1s",
+            "GCS_NORMALIZE_PREFIX": "false",
+        }
+    )
+    config = load_separate(common, path, {})
+    assert (config.storage_kind(), config.prefix(), config.storage_prefix()) == ("S3", "s3://b/p", "")
+    found = {name: config.storage_text(name) for name in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    assert found == {"AWS_REGION": "file", "AWS_ACCESS_KEY_ID": "common", "AWS_SECRET_ACCESS_KEY": ""}
+    assert config.integer("WALG_PG_WAL_SIZE") == 1
+    assert config.seconds("WALPY_STORAGE_DEADLINE") == 1.0
+    assert not config.storage_boolean("GCS_NORMALIZE_PREFIX")
+    with pytest.raises(ConfigError, match="gone"):
+        load_separate(common, str(tmp_path / "gone.json"), {})
 
 
 def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:

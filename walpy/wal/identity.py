@@ -76,6 +76,22 @@ def admit(archive: "Archive", system_identifier: int) -> None:
         logger.info("the cluster with system identifier %d was admitted before", system_identifier)
 
 
+def take_identity(source: "Archive", target: "Archive") -> None:
+    """Make the target, if it is nobody's yet, belong to the cluster of the source; and admit whom the source admits.
+
+    Raises as check_identity when it is another cluster's: objects of two clusters have the same names.
+    """
+    owner = _owner(source)
+    owner = _newest_backup_owner(source) if owner is None else owner
+    if owner is None:
+        return
+    check_identity(target, owner, None)
+    present = set(target.storage.list_names(layout.ADMITTED_FOLDER))
+    for name in source.storage.list_names(layout.ADMITTED_FOLDER):
+        if name not in present:
+            target.put_bytes(name, source.get_bytes(name))
+
+
 def _mismatch(archive: "Archive", system_identifier: int, owner: int) -> InvalidWal:
     return InvalidWal(
         f"the archive {archive_url(archive.config)} belongs to the cluster with system identifier {owner}, "

@@ -1,0 +1,296 @@
+"""copy: backups, with the WAL that makes them consistent, from one archive to another, byte for byte.
+
+First the whole plan: every chain, every conflict, every missing segment is known before anything is written. Then the
+objects, in an order that leaves no listed backup incomplete wherever it stops: parts and WAL, metadata.json, sentinels,
+each after that of the backup it is made on. What the target has already is left alone, so that a copy that was stopped
+goes on where it was.
+
+Memory: names of the parts, PARALLEL objects under way, 8 bytes for each segment; WAL is listed as it goes.
+"""
+
+import logging
+from array import array
+from bisect import bisect_right
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+from walpy import layout
+from walpy.archive import Archive
+from walpy.backup.catalog import NO_BACKUPS, BackupSelector, find_backup, list_backups, read_metadata
+from walpy.backup.mark import chain
+from walpy.backup.retention import position_in
+from walpy.errors import BackupError, ConfigError, ObjectMissing
+from walpy.progress import Progress
+from walpy.storage.base import StoredObject
+from walpy.wal.history import SegmentRanges
+from walpy.wal.identity import take_identity
+from walpy.wal.inventory import without_extension
+from walpy.wal.segment import (
+    WalKind,
+    configured_segment_size,
+    segment_before_lsn,
+    segment_name,
+    segment_of_lsn,
+    segment_position,
+    wal_kind,
+)
+
+PARALLEL: Final = 8  # objects copied at the same time
+END: Final = "G"  # follows every WAL name
+
+logger = logging.getLogger(__name__)
+
+
+class WalRange(NamedTuple):
+    """Segments, by name, that a backup's copy has to bring. last is END with the WAL that follows."""
+
+    first: str
+    last: str
+
+
+class CopySummary(NamedTuple):
+    """What a copy did: objects and bytes that were written, objects that were there."""
+
+    copied: int
+    size: int
+    present: int
+
+
+class Conflict(BackupError):
+    """The target has another object of that name."""
+
+
+def copy_backups(
+    source: Archive, target: Archive, name: str, progress: Progress, *, with_history: bool = False
+) -> CopySummary:
+    """Copy a backup (a name, LATEST, or empty: all), with those that it is made on.
+
+    with_history: also all WAL that follows. Raises BackupError, before anything is written, for an unknown backup, a
+    missing segment, and an object that the target has with other content; ConfigError for one archive on both sides.
+    """
+    if source.storage.url == target.storage.url:
+        raise ConfigError(f"source and target are the same archive: {source.storage.url}")
+    requested = _requested(source, name)
+    chains = [chain(source, backup) for backup in requested]
+    copying = _Copying(source, target, progress)
+    stages = _Stages()
+    for backup in dict.fromkeys(backup for names in chains for backup in names):
+        stages.add(backup, source, target, copying)
+    wal = _WalPlan([_wal_range(source, backup, with_history=with_history) for backup in requested])
+    wal.check(copying, configured_segment_size(source.config), with_history=with_history)
+    take_identity(source, target)
+    progress.start(copying.size, "copying")
+    try:
+        copying.run(stages.parts)
+        copying.run(wal.missing(source, target))
+        copying.run(stages.metadata)
+        for names in _by_depth(chains):
+            copying.run([stages.sentinels[backup] for backup in names if backup in stages.sentinels])
+    finally:
+        progress.finish()
+    logger.info("Success copy.")
+    return CopySummary(copying.copied, copying.copied_size, copying.present)
+
+
+def _requested(source: Archive, name: str) -> list[str]:
+    if name:
+        return [find_backup(source, BackupSelector(name))]
+    backups = [backup.name for backup in list_backups(source)]
+    if not backups:
+        raise BackupError(NO_BACKUPS)
+    return backups
+
+
+def _by_depth(chains: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """Backups, the full ones first, then those made on them, and so on."""
+    for depth in range(max(map(len, chains))):
+        yield list(dict.fromkeys(names[depth] for names in chains if depth < len(names)))
+
+
+# ---- backups
+
+
+class _Stages:
+    """The objects of backups that the target lacks: parts, metadata.json, and sentinels by backup."""
+
+    def __init__(self) -> None:
+        self.parts: list[StoredObject] = []
+        self.metadata: list[StoredObject] = []
+        self.sentinels: dict[str, StoredObject] = {}
+
+    def add(self, backup: str, source: Archive, target: Archive, copying: "_Copying") -> None:
+        """Add what the target lacks of one backup. Raises Conflict."""
+        folder = layout.backup_folder(backup)
+        for item, present in _pairs(source.storage.list(folder), target.storage.list(folder)):
+            is_document = item.name == layout.metadata(backup)
+            if copying.is_missing(item, present, by_content=is_document):
+                (self.metadata if is_document else self.parts).append(item)
+        sentinel = layout.sentinel(backup)
+        found = target.storage.stat_many([sentinel])
+        item = source.storage.stat(sentinel)
+        if copying.is_missing(item, found[0] if found else None, by_content=True):
+            self.sentinels[backup] = item
+
+
+# ---- WAL
+
+
+def _wal_range(source: Archive, backup: str, *, with_history: bool) -> WalRange:
+    """What WAL-G copies: from the segment of the byte before the start, to that of the end."""
+    try:
+        metadata = read_metadata(source, backup)
+    except ObjectMissing:
+        raise BackupError(
+            f"backup {backup} has no metadata.json, which tells the WAL that it needs", "WAL-E writes none."
+        ) from None
+    segment_size = configured_segment_size(source.config)
+    position = position_in(backup, segment_size)
+    if position is None:
+        raise BackupError(f"backup {backup} tells no WAL position", "See WALG_PG_WAL_SIZE: the size of its segments.")
+    first = segment_name(position[0], segment_before_lsn(metadata.start_lsn, segment_size), segment_size)
+    last = segment_name(position[0], segment_of_lsn(metadata.finish_lsn, segment_size), segment_size)
+    return WalRange(first, END if with_history else last)
+
+
+class _WalPlan:
+    """Which WAL objects a copy brings: those of the ranges, and all history files."""
+
+    def __init__(self, ranges: Sequence[WalRange]) -> None:
+        self._ranges = ranges
+        self._firsts: list[str] = []  # of the ranges joined where they overlap, ascending
+        self._lasts: list[str] = []
+        for first, last in sorted(ranges):
+            if self._lasts and first <= self._lasts[-1]:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
+
+    def holds(self, name: str) -> bool:
+        """Whether an object of the WAL folder is wanted, by its name without the folder."""
+        if wal_kind(without_extension(name)) is WalKind.HISTORY:
+            return True
+        base = name.partition(".")[0]
+        index = bisect_right(self._firsts, base) - 1
+        return index >= 0 and base <= self._lasts[index]
+
+    def pairs(self, source: Archive, target: Archive) -> Iterator[tuple[StoredObject, StoredObject | None]]:
+        """Wanted objects of the source, with the target's."""
+        cut = len(layout.WAL_FOLDER) + 1
+        wanted = (item for item in source.storage.list(layout.WAL_FOLDER) if self.holds(item.name[cut:]))
+        return _pairs(wanted, target.storage.list(layout.WAL_FOLDER))
+
+    def missing(self, source: Archive, target: Archive) -> Iterator[StoredObject]:
+        """Wanted objects that the target lacks."""
+        return (item for item, present in self.pairs(source, target) if present is None)
+
+    def check(self, copying: "_Copying", segment_size: int, *, with_history: bool) -> None:
+        """Count what will be copied. Raises Conflict, and BackupError when a segment is missing."""
+        numbers: dict[int, array[int]] = defaultdict(lambda: array("Q"))
+        cut = len(layout.WAL_FOLDER) + 1
+        for item, present in self.pairs(copying.source, copying.target):
+            name = without_extension(item.name[cut:])
+            if wal_kind(name) is WalKind.SEGMENT:
+                timeline, number = segment_position(name, segment_size)
+                numbers[timeline].append(number)
+            copying.is_missing(item, present)
+        found = {timeline: SegmentRanges(segments) for timeline, segments in numbers.items()}
+        for wanted in self._ranges:
+            _check_range(wanted, found, segment_size)
+        if with_history:
+            for begun, ranges in sorted(found.items()):
+                _check_gaps(begun, ranges.gaps())
+
+
+def _check_range(wanted: WalRange, found: dict[int, SegmentRanges], segment_size: int) -> None:
+    timeline, first = segment_position(wanted.first, segment_size)
+    there = found.get(timeline)
+    if there is None or first not in there:
+        raise BackupError(f'first required PostgreSQL WAL segment "{wanted.first}" is missing')
+    if wanted.last == END:
+        return
+    _, last = segment_position(wanted.last, segment_size)
+    if last not in there:
+        raise BackupError(f'last required PostgreSQL WAL segment "{wanted.last}" is missing')
+    _check_gaps(timeline, [gap for gap in there.gaps() if first < gap[0] < last])
+
+
+def _check_gaps(timeline: int, gaps: Iterable[tuple[int, int]]) -> None:
+    for first, last in gaps:
+        raise BackupError(
+            f"gap in PostgreSQL WAL history on timeline {timeline:08X} between segments {first - 1} and {last + 1}"
+        )
+
+
+def _pairs(
+    source: Iterable[StoredObject], target: Iterable[StoredObject]
+) -> Iterator[tuple[StoredObject, StoredObject | None]]:
+    """Objects of one listing, each with that of the same name in the other one. Both are in name order."""
+    others = iter(target)
+    other = next(others, None)
+    for item in source:
+        while other is not None and other.name < item.name:
+            other = next(others, None)
+        yield item, other if other is not None and other.name == item.name else None
+
+
+# ---- objects
+
+
+class _Copying:
+    """Compares and copies objects, PARALLEL at a time."""
+
+    def __init__(self, source: Archive, target: Archive, progress: Progress) -> None:
+        self.source = source
+        self.target = target
+        self.size = 0  # bytes that will be copied
+        self.copied = 0
+        self.copied_size = 0
+        self.present = 0
+        self._progress = progress
+
+    def is_missing(self, item: StoredObject, present: StoredObject | None, *, by_content: bool = False) -> bool:
+        """Whether the target lacks an object. Raises Conflict when it has another one of that name.
+
+        Parts and WAL are the same when their sizes are; by_content: documents, which may differ by a word.
+        """
+        if present is None:
+            self.size += item.size
+            return True
+        self.present += 1
+        if present.size != item.size:
+            raise Conflict(
+                f'destination object "{item.name}" conflicts with source: source size {item.size}, '
+                f"destination size {present.size}"
+            )
+        if by_content and self.source.get_bytes(item.name) != self.target.get_bytes(item.name):
+            raise Conflict(f'destination object "{item.name}" conflicts with source: the contents differ')
+        return False
+
+    def run(self, items: Iterable[StoredObject]) -> None:
+        """Copy objects. Raises the first failure; what is under way then is completed, the rest is not begun."""
+        under_way: deque[tuple[StoredObject, Future[None]]] = deque()
+        with ThreadPoolExecutor(PARALLEL, "copy") as pool:
+            try:
+                for item in items:
+                    if len(under_way) == 2 * PARALLEL:
+                        self._finish(*under_way.popleft())
+                    under_way.append((item, pool.submit(self._copy, item.name)))
+                while under_way:
+                    self._finish(*under_way.popleft())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _copy(self, name: str) -> None:
+        with self.source.storage.open(name) as reader:
+            self.target.storage.put(name, reader, create_only=True)
+        logger.info('Copied "%s" to "%s" without transformation.', name, name)
+
+    def _finish(self, item: StoredObject, future: "Future[None]") -> None:
+        future.result()
+        self.copied += 1
+        self.copied_size += item.size
+        self._progress.advance(item.size)
