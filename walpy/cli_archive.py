@@ -1,4 +1,4 @@
-"""The commands that look after an archive: wal-show, wal-verify, backup-mark, copy."""
+"""The commands that look after an archive: wal-show, wal-verify, backup-mark, copy, wal-restore."""
 
 from typing import Annotated
 
@@ -111,9 +111,24 @@ def copy(
     copy_backups(archives[0], archives[1], backup_name, progress, with_history=with_history)
 
 
+def wal_restore(
+    ctx: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="TARGET_DB_DIRECTORY", help="The cluster that will be rewound.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE_DB_DIRECTORY", help="The one that went on; it is filled.")],
+) -> None:
+    """Fetch the WAL that a cluster has removed since it parted from another one: for pg_rewind.
+
+    Both are on this host, and stopped.
+    """
+    from walpy.wal.restore import wal_restore as restore
+
+    restore(open_archive(ctx.ensure_object(Invocation).load()), target, source)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("wal-show", cls=Command)(wal_show)
     app.command("wal-verify", cls=Command)(wal_verify)
     app.command("backup-mark", cls=Command)(backup_mark)
     app.command("copy", cls=Command)(copy)
+    app.command("wal-restore", cls=Command)(wal_restore)

@@ -21,7 +21,6 @@ WALG_ONLY = frozenset(
         "catchup-send",
         "pgbackrest",
         "wal-receive",
-        "wal-restore",
     }
 )
 
