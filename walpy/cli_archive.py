@@ -10,9 +10,6 @@ from walpy.cli_invocation import Invocation, progress_for
 from walpy.cli_usage import Command
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
-from walpy.values import parse_integer
-
-LARGEST_TIMELINE = 0xFFFFFFFF
 
 
 def wal_show(
@@ -59,12 +56,9 @@ def wal_verify(
 
 def _timeline(ctx: typer.Context, text: str) -> int:
     try:
-        number = parse_integer(text)
+        return cli_plain.parse_timeline(text)
     except ValueError:
-        number = 0
-    if not 0 < number <= LARGEST_TIMELINE:
-        ctx.fail(f'invalid argument "{text}" for "--timeline" flag: expected a timeline')
-    return number
+        return ctx.fail(f'invalid argument "{text}" for "--timeline" flag: expected a timeline')
 
 
 def _lsn(ctx: typer.Context, text: str) -> int:

@@ -1,22 +1,25 @@
 """Short commands that read the catalogue: backup-list, wal-show, wal-verify; each body is one call.
 
-Called with switches alone, as cron jobs and scripts do, they run without the command-line library, which would take
-longer than a small archive's whole answer. Help, flags with values and wrong usage are for the command line (cli) to
-answer; it calls the same bodies.
+Called in a plain form, as cron jobs and scripts do, they run without the command-line library, which would take longer
+than a small archive's whole answer. Help, rare flags and wrong usage are for the command line (cli) to answer; it calls
+the same bodies.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from walpy.archive import open_archive
 from walpy.cli_invocation import Invocation, print_result, told
 from walpy.config import Config, Setting, split_setting_flags
-from walpy.errors import UsageError
+from walpy.errors import InvalidWal, UsageError
+from walpy.postgres.lsn import parse_lsn
+from walpy.values import parse_integer
 
 SEGMENT_SIZE_KEY = "WALG_PG_WAL_SIZE"
 CHECKS = ("integrity", "timeline")
+LARGEST_TIMELINE = 0xFFFFFFFF
 
 Body = Callable[..., None]
 
@@ -67,18 +70,45 @@ def _ask_server(config: Config) -> tuple[int, int, int]:
         return read_position(server)
 
 
+def parse_timeline(text: str) -> int:
+    """A timeline as people write it. Raises ValueError."""
+    number = parse_integer(text)
+    if not 0 < number <= LARGEST_TIMELINE:
+        raise ValueError("expected a timeline")
+    return number
+
+
+def _verify_values(values: Mapping[str, str]) -> dict[str, object] | None:
+    """Parameters of wal_verify; None for values that make no sense."""
+    timeline, lsn = values.get("--timeline", ""), values.get("--lsn", "")
+    if bool(timeline) != bool(lsn):
+        return None
+    try:
+        position = (parse_timeline(timeline), parse_lsn(lsn)) if lsn else None
+    except (ValueError, InvalidWal):
+        return None
+    return {"position": position, "backup_name": values.get("--backup-name", "")}
+
+
 class _Plain(NamedTuple):
-    """A command's body, the switches that it takes, and what its arguments may be (none: it takes no arguments)."""
+    """A command's body, the switches that it takes, and what its arguments may be (none: it takes no arguments).
+
+    values: flags with a value, and parse, which makes parameters of them, or None where cli has to explain.
+    """
 
     body: Body
     switches: Mapping[str, str]  # flag → parameter
     arguments: Sequence[str] = ()
+    values: Sequence[str] = ()
+    parse: Callable[[Mapping[str, str]], dict[str, object] | None] = dict
 
 
 _COMMANDS: Mapping[str, _Plain] = {
     "backup-list": _Plain(backup_list, {"--detail": "detail", "--pretty": "pretty", "--json": "json"}),
     "wal-show": _Plain(wal_show, {"--detailed-json": "detailed_json", "--without-backups": "without_backups"}),
-    "wal-verify": _Plain(wal_verify, {"--json": "json"}, CHECKS),
+    "wal-verify": _Plain(
+        wal_verify, {"--json": "json"}, CHECKS, ("--timeline", "--lsn", "--backup-name"), _verify_values
+    ),
 }
 
 
@@ -97,13 +127,34 @@ def _find(argv: Sequence[str]) -> Callable[[], None] | None:
     command = _COMMANDS.get(name)
     if command is None:
         return None
-    switches = [word for word in rest if word in command.switches]
-    arguments = [word for word in rest if word in command.arguments]
-    if len(switches) + len(arguments) < len(rest) or bool(arguments) != bool(command.arguments):
+    found = _sorted_out(command, rest)
+    if found is None:
         return None
-    values = {command.switches[word]: True for word in switches}
+    parameters, arguments = found
     invocation = Invocation(flags, os.environ, config_path)
-    return partial(_load_and_run, invocation, partial(command.body, **values), [arguments] if arguments else [])
+    return partial(_load_and_run, invocation, partial(command.body, **parameters), [arguments] if arguments else [])
+
+
+def _sorted_out(command: _Plain, words: Iterable[str]) -> tuple[dict[str, object], list[str]] | None:
+    """A body's parameters, and a command's arguments; None when there is anything else."""
+    parameters: dict[str, object] = {}
+    arguments: list[str] = []
+    values: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if word in command.switches:
+            parameters[command.switches[word]] = True
+        elif word in command.arguments:
+            arguments.append(word)
+        elif name in command.values:
+            values[name] = value if equals else next(rest, "")
+        else:
+            return None
+    more = command.parse(values)
+    if more is None or not all(values.values()) or bool(arguments) != bool(command.arguments):
+        return None
+    return parameters | more, arguments
 
 
 def _load_and_run(invocation: Invocation, body: Body, arguments: Sequence[Sequence[str]]) -> None:

@@ -20,6 +20,8 @@ PLAIN = (
     ["backup-list", "--json", "--json"],
     ["wal-show"],
     ["wal-show", "--detailed-json", "--without-backups"],
+    ["wal-verify", "integrity", "timeline", "--lsn", "0/3000000", "--timeline=1", "--json"],
+    ["wal-verify", "--timeline", "0x1", "integrity", "--lsn=0/3000000"],
 )
 FOR_CLI = (
     [],
@@ -34,6 +36,11 @@ FOR_CLI = (
     ["wal-verify", "--json"],
     ["wal-verify", "nonsense"],
     ["wal-verify", "integrity", "--lsn", "0/1"],
+    ["wal-verify", "integrity", "--lsn", "0/1", "--timeline", "0"],
+    ["wal-verify", "integrity", "--lsn", "nonsense", "--timeline", "1"],
+    ["wal-verify", "integrity", "--lsn", "0/1", "--timeline"],
+    ["wal-verify", "integrity", "--lsn", "0/1", "--timeline", "1", "--backup-name="],
+    ["wal-verify", "--lsn", "0/1", "--timeline", "1"],
     ["delete", "everything"],
 )
 
