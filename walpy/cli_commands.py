@@ -28,23 +28,18 @@ def _load(ctx: typer.Context, target_storage: str) -> Config:
 
 def wal_push(
     ctx: typer.Context,
-    path: Annotated[
-        str, typer.Argument(metavar="WAL_FILEPATH", help="%p of archive_command; see --missing.", show_default=False)
-    ] = "",
+    path: Annotated[str, typer.Argument(metavar="WAL_FILEPATH", help="%p of archive_command.", show_default=False)],
     missing: Annotated[
-        bool,
-        typer.Option("--missing", help="Archive what a data directory (default: PGDATA) has and the archive lacks."),
+        bool, typer.Option("--missing", help="The path is a data directory's: archive what the archive lacks of it.")
     ] = False,
     target_storage: TargetStorage = "",
 ) -> None:
     """Archive a WAL file, and others that are ready beside it."""
-    if not path and not missing:
-        ctx.fail("accepts 1 arg(s), received 0")
     archive = open_archive(_load(ctx, target_storage))
     if missing:
         from walpy.wal.missing import push_missing
 
-        push_missing(archive, path or archive.config.text("PGDATA"))
+        push_missing(archive, path)
     else:
         from walpy.wal.push import wal_push as push
 

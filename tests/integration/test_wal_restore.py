@@ -1,5 +1,6 @@
 """wal-restore and wal-push --missing around a real promotion: pg_rewind finds its WAL, the archive loses none."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def pair(make_cluster: ClusterFactory, archive_folder: Path) -> tuple[Cluster, C
     standby = make_cluster(initdb=False, environment=environment)
     standby.walpy("backup-fetch", str(standby.data_directory), "LATEST")
     stream = f"host={primary.socket_directory} port={primary.port} user=postgres"
-    recover(standby, {**settings, "primary_conninfo": f"'{stream}'"}, signal="standby.signal")
+    recover(standby, {**settings, "primary_conninfo": stream}, signal="standby.signal")
     return primary, standby
 
 
@@ -58,7 +59,9 @@ def test_pg_rewind_after_the_new_primary_has_removed_its_wal(
     assert "the clusters parted at" in result.stderr
     for name, content in removed.items():
         assert (wal / name).read_bytes() == content, name
-    assert f"Restored {len(removed)} WAL files" in result.stderr
+    restored = re.search(r"Restored (\d+) WAL files", result.stderr)
+    assert restored is not None
+    assert int(restored[1]) >= len(removed)  # the checkpoint has removed some as well
     assert "No WAL files to restore" in new.walpy("wal-restore", *directories).stderr
 
     rewind = str(new.programs / "pg_rewind")
@@ -90,9 +93,9 @@ def test_a_promotion_whose_primary_could_not_archive(pair: tuple[Cluster, Cluste
     wanted = [f"{lost[:16]}{number:08X}" for number in range(segment_number(lost, MIB) - 3, segment_number(lost, MIB))]
     assert not archived(archive_folder) & set(wanted)  # PostgreSQL never asks for them
 
-    result = new.walpy("wal-push", "--missing")
+    result = new.walpy("wal-push", "--missing", str(new.data_directory))
     assert set(wanted) <= archived(archive_folder)
     assert "that were missing" in result.stderr
-    assert "No WAL files are missing" in new.walpy("wal-push", "--missing").stderr
+    assert "No WAL files are missing" in new.walpy("wal-push", "--missing", str(new.data_directory)).stderr
     report = new.walpy("wal-verify", "integrity").stdout
     assert "integrity check status: OK" in report

@@ -202,7 +202,7 @@ while True:
 
 
 @by_signal
-@pytest.mark.parametrize("command", ["backup-push", "backup-fetch", "backup-list"])
+@pytest.mark.parametrize("command", ["backup-push", "backup-fetch"])  # backup-list needs no library
 def test_while_the_program_is_loaded(command: str, number: int, tmp_path: Path) -> None:
     """A slow disk at the start: the libraries of the command line take their time."""
     (tmp_path / "lib/typer").mkdir(parents=True)

@@ -95,10 +95,9 @@ def test_the_command_line(data: DataDirectory, archive: Archive, monkeypatch: py
     for number in (1, 2):
         data.add(name_of(number))
     monkeypatch.setenv("WALG_FILE_PREFIX", archive.config.prefix())
-    monkeypatch.setenv("PGDATA", str(data.path))
-    assert main(["wal-push"]) == 1
+    assert main(["wal-push", "--missing"]) == 1
     assert stored(archive) == []
-    assert main(["wal-push", "--missing"]) == 0
+    assert main(["wal-push", "--missing", str(data.path)]) == 0
     assert stored(archive) == [f"wal_005/{name_of(1)}.lz4"]
     (data.wal / name_of(3)).write_bytes(segment(name_of(3)))
     assert main(["wal-push", "--missing", str(data.wal)]) == 0
