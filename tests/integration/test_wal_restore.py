@@ -65,7 +65,16 @@ def test_pg_rewind_after_the_new_primary_has_removed_its_wal(
     assert "No WAL files to restore" in new.walpy("wal-restore", *directories).stderr
 
     rewind = str(new.programs / "pg_rewind")
-    new.run([rewind, "--target-pgdata", str(old.data_directory), "--source-pgdata", str(new.data_directory)])
+    command = [
+        rewind,
+        "--restore-target-wal",
+        "--target-pgdata",
+        str(old.data_directory),
+        "--source-pgdata",
+        str(new.data_directory),
+    ]
+    rewound = new.run(command, check=False, environment={"WALG_DOWNLOAD_CONCURRENCY": "1"})  # see docs/wal.md
+    assert rewound.returncode == 0, rewound.stderr
     old.start()
     assert old.execute("select count(*) from t") == expected
 
