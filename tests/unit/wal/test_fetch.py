@@ -27,11 +27,6 @@ SECOND = "000000010000000000000002"
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Archive:
     return archive_in(tmp_path / "archive", WALG_PG_WAL_SIZE="1")
 

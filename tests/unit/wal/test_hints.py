@@ -41,11 +41,6 @@ class Counting:
         return getattr(self._inner, name)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
 class Recovery:
     """Fetches, each as by a process of its own, to one data directory."""
 

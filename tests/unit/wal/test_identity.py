@@ -17,11 +17,6 @@ IDENTITY = "walpy_005/identity.json"
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return archive_in(tmp_path / "archive")
-
-
-@pytest.fixture
 def state(tmp_path: Path) -> str:
     return str(tmp_path / "walg_data")
 

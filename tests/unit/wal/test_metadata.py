@@ -16,11 +16,6 @@ TIME_NS = 1614041474_195209900
 ENTRY = {"created_time": "2021-02-23T00:51:14.1952099Z", "date_fmt": "%Y-%m-%dT%H:%M:%S.%fZ"}
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
 def add(data: DataDirectory, name: str, time_ns: int = TIME_NS) -> str:
     path = data.add(name)
     os.utime(path, ns=(time_ns, time_ns))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wal.synthetic import DataDirectory, archive_in, content, segment, stored
+from tests.unit.wal.synthetic import DataDirectory, content, segment, stored
 from walpy.archive import Archive
 from walpy.cli import main
 from walpy.errors import UsageError, WalConflict, WalpyError
@@ -15,16 +15,6 @@ from walpy.wal.push import wal_push
 
 def name_of(number: int, timeline: int = 1) -> str:
     return f"{timeline:08X}00000000{number:08X}"
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return archive_in(tmp_path / "archive")
 
 
 def note(data: DataDirectory, name: str, state: str) -> None:

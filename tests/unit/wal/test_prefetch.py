@@ -26,11 +26,6 @@ def names(first: int, last: int, timeline: int = 1) -> list[str]:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Archive:
     archive = archive_in(tmp_path / "archive", WALG_DOWNLOAD_CONCURRENCY="4")
     for name in names(1, 9):

@@ -27,16 +27,6 @@ from walpy.wal.push import finish_marked, wal_push
 HISTORY = "00000002.history"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return archive_in(tmp_path / "archive")
-
-
 @pytest.mark.parametrize("name", [FIRST, f"{FIRST}.partial", HISTORY, f"{FIRST}.00000028.backup", "test_file"])
 @pytest.mark.parametrize("method", ["lz4", "none", "zstd"])
 def test_every_kind_of_file(data: DataDirectory, tmp_path: Path, name: str, method: str) -> None:

@@ -13,11 +13,6 @@ from walpy.wal.status import Markers, is_ready, ready_names, rename_ready_to_don
 URL = "/archive"
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
 def markers_of(data: DataDirectory, url: str = URL) -> Markers:
     return Markers(str(data.wal / "walg_data"), url)
 
