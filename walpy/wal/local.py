@@ -49,6 +49,12 @@ def find_wal_directory(path: str, pgdata: str = "") -> WalDirectory | None:
     return None
 
 
+def wal_folder(data_directory: str) -> str | None:
+    """Path of a data directory's WAL directory; None when it has none."""
+    paths = (os.path.join(data_directory, name) for name in WAL_DIRECTORIES)
+    return next((path for path in paths if os.path.isdir(path)), None)
+
+
 def _has_control(data_directory: str) -> bool:
     return os.path.isfile(os.path.join(data_directory, CONTROL_FILE))
 
@@ -63,7 +69,5 @@ def state_directory(path: str, config: "Config") -> str | None:
     pgdata = config.text("PGDATA")
     if find_wal_directory(path, pgdata) or os.path.isdir(os.path.join(folder, "archive_status")):
         return os.path.join(folder, STATE_FOLDER)
-    for name in WAL_DIRECTORIES if pgdata else ():
-        if os.path.isdir(os.path.join(pgdata, name)):
-            return os.path.join(os.path.abspath(pgdata), name, STATE_FOLDER)
-    return None
+    found = wal_folder(os.path.abspath(pgdata)) if pgdata else None
+    return os.path.join(found, STATE_FOLDER) if found else None

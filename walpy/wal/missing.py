@@ -11,12 +11,13 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from walpy.errors import InvalidWal, UsageError, WalpyError
 from walpy.wal.files import SourceFile
 from walpy.wal.inventory import archived_names
-from walpy.wal.local import WAL_DIRECTORIES, find_wal_directory
+from walpy.wal.local import find_wal_directory, wal_folder
 from walpy.wal.push import WalPush
 from walpy.wal.segment import WalKind, following_segment, wal_kind
 from walpy.wal.status import DONE, READY, STATUS_FOLDER
@@ -58,9 +59,8 @@ def push_missing(archive: "Archive", directory: str) -> list[str]:
 
 def wal_directory(directory: str) -> str:
     """The WAL directory of a data directory, or itself. Raises UsageError when it is neither."""
-    candidates = [directory, *(os.path.join(directory, name) for name in WAL_DIRECTORIES)]
-    for folder in candidates:
-        if find_wal_directory(os.path.join(folder, "any"), directory) is not None and os.path.isdir(folder):
+    for folder in (directory, wal_folder(directory)):
+        if folder and find_wal_directory(os.path.join(folder, "any"), directory) is not None and os.path.isdir(folder):
             return folder
     raise UsageError(f"{directory!r} is neither a data directory nor the WAL directory of one")
 
@@ -72,6 +72,7 @@ def complete_files(push: WalPush, folder: str) -> Iterator[str]:
         status = {os.path.splitext(name) for name in os.listdir(os.path.join(folder, STATUS_FOLDER))}
     except OSError as error:
         raise WalpyError(f"cannot list {folder!r}: {error.strerror}") from None
+    is_itself = cache(partial(_is_itself, push, folder))  # each is looked at for itself, and for the one before it
     noted = {name for name, state in status if state in (READY, DONE)}
     for name in names:
         kind = wal_kind(name)
@@ -79,7 +80,7 @@ def complete_files(push: WalPush, folder: str) -> Iterator[str]:
             yield name
         elif kind is WalKind.SEGMENT:
             following = following_segment(name, push.segment_size)
-            if following in names and _is_itself(push, folder, name) and _is_itself(push, folder, following):
+            if following in names and is_itself(name) and is_itself(following):
                 yield name
 
 

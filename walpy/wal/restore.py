@@ -16,7 +16,7 @@ from walpy.postgres.lsn import format_lsn
 from walpy.wal.fetch import download_wal
 from walpy.wal.history import Path, Switch, history_name, parse_history
 from walpy.wal.inventory import without_extension
-from walpy.wal.local import WAL_DIRECTORIES
+from walpy.wal.local import wal_folder
 from walpy.wal.segment import segment_name, segment_of_lsn
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def _read(directory: str) -> _Cluster:
         control = read_control(path)
     except OSError as error:
         raise WalpyError(f"cannot read {path!r}: {error.strerror}", "Name a data directory.") from None
-    wal = next((found for name in WAL_DIRECTORIES if os.path.isdir(found := os.path.join(directory, name))), "")
-    if not wal:
+    wal = wal_folder(directory)
+    if wal is None:
         raise WalpyError(f"{directory!r} has no WAL directory")
     return _Cluster(directory, wal, control, _history(wal, control.timeline))
 
