@@ -5,28 +5,36 @@ objects, in an order that leaves no listed backup incomplete wherever it stops: 
 each after that of the backup it is made on. What the target has already is left alone, so that a copy that was stopped
 goes on where it was.
 
-Memory: names of the parts, PARALLEL objects under way, 8 bytes for each segment; WAL is listed as it goes.
+Memory: names of the parts, PARALLEL objects under way, what the inventory states; WAL is listed as it goes.
 """
 
 import logging
-from array import array
 from bisect import bisect_right
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 from walpy import layout
 from walpy.archive import Archive
-from walpy.backup.catalog import NO_BACKUPS, BackupSelector, find_backup, list_backups, read_metadata
-from walpy.backup.mark import chain
-from walpy.backup.retention import position_in
+from walpy.backup.catalog import (
+    NO_BACKUPS,
+    BackupSelector,
+    find_backup,
+    in_parallel,
+    list_backups,
+    read_metadata,
+    read_sentinel,
+)
+from walpy.backup.mark import chain_by
+from walpy.backup.retention import position_of
 from walpy.errors import BackupError, ConfigError, ObjectMissing
 from walpy.progress import Progress
 from walpy.storage.base import StoredObject
 from walpy.wal.history import SegmentRanges
 from walpy.wal.identity import take_identity
-from walpy.wal.inventory import without_extension
+from walpy.wal.inventory import Inventory, without_extension
 from walpy.wal.segment import (
     WalKind,
     configured_segment_size,
@@ -73,12 +81,12 @@ def copy_backups(
     if source.storage.url == target.storage.url:
         raise ConfigError(f"source and target are the same archive: {source.storage.url}")
     requested = _requested(source, name)
-    chains = [chain(source, backup) for backup in requested]
+    chains = _chains(source, requested)
     copying = _Copying(source, target, progress)
     stages = _Stages()
     for backup in dict.fromkeys(backup for names in chains for backup in names):
         stages.add(backup, source, target, copying)
-    wal = _WalPlan([_wal_range(source, backup, with_history=with_history) for backup in requested])
+    wal = _WalPlan(in_parallel(partial(_wal_range, source, with_history=with_history), requested))
     wal.check(copying, configured_segment_size(source.config), with_history=with_history)
     take_identity(source, target)
     progress.start(copying.size, "copying")
@@ -101,6 +109,17 @@ def _requested(source: Archive, name: str) -> list[str]:
     if not backups:
         raise BackupError(NO_BACKUPS)
     return backups
+
+
+def _chains(source: Archive, requested: Sequence[str]) -> list[list[str]]:
+    """Each backup with those that it is made on; every sentinel is read once."""
+
+    @cache
+    def base_of(backup: str) -> str | None:
+        return read_sentinel(source, backup).delta_from
+
+    in_parallel(base_of, requested)
+    return [chain_by(base_of, backup) for backup in requested]
 
 
 def _by_depth(chains: Sequence[Sequence[str]]) -> Iterator[list[str]]:
@@ -146,11 +165,9 @@ def _wal_range(source: Archive, backup: str, *, with_history: bool) -> WalRange:
             f"backup {backup} has no metadata.json, which tells the WAL that it needs", "WAL-E writes none."
         ) from None
     segment_size = configured_segment_size(source.config)
-    position = position_in(backup, segment_size)
-    if position is None:
-        raise BackupError(f"backup {backup} tells no WAL position", "See WALG_PG_WAL_SIZE: the size of its segments.")
-    first = segment_name(position[0], segment_before_lsn(metadata.start_lsn, segment_size), segment_size)
-    last = segment_name(position[0], segment_of_lsn(metadata.finish_lsn, segment_size), segment_size)
+    timeline, _ = position_of(backup, segment_size)
+    first = segment_name(timeline, segment_before_lsn(metadata.start_lsn, segment_size), segment_size)
+    last = segment_name(timeline, segment_of_lsn(metadata.finish_lsn, segment_size), segment_size)
     return WalRange(first, END if with_history else last)
 
 
@@ -188,20 +205,21 @@ class _WalPlan:
 
     def check(self, copying: "_Copying", segment_size: int, *, with_history: bool) -> None:
         """Count what will be copied. Raises Conflict, and BackupError when a segment is missing."""
-        numbers: dict[int, array[int]] = defaultdict(lambda: array("Q"))
+        inventory = Inventory(self._counted(copying), segment_size)
+        for name in inventory.strange:
+            segment_position(name, segment_size)  # raises what tells why
+        for wanted in self._ranges:
+            _check_range(wanted, inventory.segments, segment_size)
+        if with_history:
+            for timeline in inventory.timelines:
+                _check_gaps(timeline, inventory.segments[timeline].gaps())
+
+    def _counted(self, copying: "_Copying") -> Iterator[str]:
+        """Names of the wanted WAL files, each compared with the target's. Raises Conflict."""
         cut = len(layout.WAL_FOLDER) + 1
         for item, present in self.pairs(copying.source, copying.target):
-            name = without_extension(item.name[cut:])
-            if wal_kind(name) is WalKind.SEGMENT:
-                timeline, number = segment_position(name, segment_size)
-                numbers[timeline].append(number)
             copying.is_missing(item, present)
-        found = {timeline: SegmentRanges(segments) for timeline, segments in numbers.items()}
-        for wanted in self._ranges:
-            _check_range(wanted, found, segment_size)
-        if with_history:
-            for begun, ranges in sorted(found.items()):
-                _check_gaps(begun, ranges.gaps())
+            yield without_extension(item.name[cut:])
 
 
 def _check_range(wanted: WalRange, found: dict[int, SegmentRanges], segment_size: int) -> None:

@@ -18,7 +18,7 @@ from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.catalog import in_parallel, list_backups, read_metadata, read_sentinel
 from walpy.backup.model import BackupMetadata
-from walpy.backup.retention import PERMANENT, Archived, Candidate, Deletion, position_in
+from walpy.backup.retention import PERMANENT, Archived, Candidate, Deletion, position_in, position_of
 from walpy.errors import BackupError, ObjectMissing
 from walpy.storage.base import StoredObject
 from walpy.wal.segment import configured_segment_size, segment_before_lsn, segment_name
@@ -60,11 +60,7 @@ def read_archived(archive: Archive, *, by_time: bool = False) -> Archived:
     segment_size = configured_segment_size(archive.config)
     found = []
     for backup, described, sentinel in zip(backups, metadata, sentinels, strict=True):
-        position = position_in(backup.name, segment_size)
-        if position is None:
-            raise BackupError(
-                f"backup {backup.name} tells no WAL position", "See WALG_PG_WAL_SIZE: the size of its segments."
-            )
+        position = position_of(backup.name, segment_size)
         found.append(
             Candidate(
                 name=backup.name,

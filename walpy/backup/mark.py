@@ -4,7 +4,7 @@ metadata.json is what counts (the sentinel keeps the value of its creation). Fie
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from walpy import layout
@@ -41,8 +41,13 @@ def backup_mark(archive: Archive, name: str, *, permanent: bool) -> None:
 
 def chain(archive: Archive, name: str) -> list[str]:
     """The backups that one is made on, and itself, the full one first. Raises BackupError for a missing one."""
+    return chain_by(lambda backup: read_sentinel(archive, backup).delta_from, name)
+
+
+def chain_by(base_of: Callable[[str], str | None], name: str) -> list[str]:
+    """The same with a function that tells the backup that one is made on. Raises what it raises."""
     names = [name]
-    while (base := read_sentinel(archive, names[0]).delta_from) is not None:
+    while (base := base_of(names[0])) is not None:
         if base in names:
             raise BackupError(f"backup {name} is a delta of itself, by way of {base}")
         names.insert(0, base)

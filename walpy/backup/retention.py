@@ -276,6 +276,14 @@ def _dependents_first(backups: Sequence[Candidate]) -> Iterator[list[Candidate]]
         waiting = [item for item in waiting if item not in group]
 
 
+def position_of(backup: str, segment_size: int) -> tuple[int, int]:
+    """Timeline and segment at which a backup starts, by its name. Raises BackupError when it tells none."""
+    position = position_in(backup, segment_size)
+    if position is None:
+        raise BackupError(f"backup {backup} tells no WAL position", "See WALG_PG_WAL_SIZE: the size of its segments.")
+    return position
+
+
 def position_in(name: str, segment_size: int) -> tuple[int, int] | None:
     """Timeline and segment of the first WAL name in an object's name; None when there is none of that segment size."""
     match = _WAL_NAME.search(name)
