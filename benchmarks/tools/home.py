@@ -14,8 +14,9 @@ RECOVERED = "pg_wal/RECOVERYXLOG"  # where a recovery wants every segment
 
 
 def make_home(bench: Bench, name: str, segments: Sequence[str] = ()) -> Path:
-    """A data directory with pg_control and the segments, which are links to the data's."""
+    """A data directory, its server this process, with pg_control and the segments, which are links to the data's."""
     home = bench.folder(name)
+    (home / "postmaster.pid").write_text(f"{os.getpid()}\n{home}\n")
     (home / "global").mkdir()
     (home / "pg_wal" / "archive_status").mkdir(parents=True)
     shutil.copyfile(bench.data.big / "global" / "pg_control", home / "global" / "pg_control")

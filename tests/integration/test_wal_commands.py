@@ -144,6 +144,7 @@ def test_an_admitted_cluster(data: DataDirectory, settings: dict[str, str]) -> N
 
 
 def test_fetch_starts_the_prefetch_of_what_follows(data: DataDirectory, settings: dict[str, str]) -> None:
+    data.serve()
     archive = archive_in(Path(settings["WALG_FILE_PREFIX"]))
     names = [f"0000000100000000000000{number:02X}" for number in range(1, 12)]
     for name in names:

@@ -73,7 +73,7 @@ def test_pg_rewind_after_the_new_primary_has_removed_its_wal(
         "--source-pgdata",
         str(new.data_directory),
     ]
-    rewound = new.run(command, check=False, environment={"WALG_DOWNLOAD_CONCURRENCY": "1"})  # see docs/wal.md
+    rewound = new.run(command, check=False)
     assert rewound.returncode == 0, rewound.stderr
     old.start()
     assert old.execute("select count(*) from t") == expected

@@ -76,7 +76,7 @@ class Downloads:
             return
         folder = PrefetchFolder.of(self._archive.config, destination)
         try:
-            names = following_names(self._archive.config, name, folder)
+            names = following_names(self._archive.config, name, folder) if folder.may_change else []
             if names and self._is_ours(folder):
                 remove_outside(folder, name, names)
                 self._start(folder, names[: self._depth])

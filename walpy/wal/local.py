@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
 
 WAL_DIRECTORIES = ("pg_wal", "pg_xlog")  # pg_xlog up to PostgreSQL 9.6
+SERVER_FILE = "postmaster.pid"  # of a data directory whose server runs
 STATE_FOLDER = "walg_data"  # below the WAL directory; WAL-G's name
 
 
@@ -20,6 +21,11 @@ class WalDirectory(NamedTuple):
 
     path: str
     data_directory: str
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server runs on the data directory."""
+        return os.path.exists(os.path.join(self.data_directory, SERVER_FILE))
 
     def cluster(self) -> Cluster:
         """Whose WAL this is, by pg_control. Raises DataCorrupt when that is damaged, WalpyError when unreadable."""

@@ -59,6 +59,16 @@ class PrefetchFolder(NamedTuple):
         return os.path.join(self.path, "running", name)
 
     @property
+    def may_change(self) -> bool:
+        """Whether a wal-fetch may have files come and go here.
+
+        Not for pg_rewind: it runs restore_command on a cluster that is down, and stops when files vanish from its WAL
+        directory meanwhile.
+        """
+        directory = self.directory
+        return directory is None or directory.is_served or not self.path.startswith(os.path.join(directory.path, ""))
+
+    @property
     def lock(self) -> str:
         """Path of the file whose lock the folder's prefetcher holds."""
         return os.path.join(self.path, ".walpy.lock")
@@ -67,11 +77,14 @@ class PrefetchFolder(NamedTuple):
 def is_prefetch_due(config: "Config", name: str, destination: str) -> bool:
     """Whether a prefetcher should be started after name was fetched to destination.
 
-    False when half of what it would download is there already, or one is at work; then a later fetch starts it.
+    False when half of what it would download is there already, or one is at work (then a later fetch starts it), or
+    when nothing may change there.
     """
     if not is_segment_name(name):
         return False
     folder = PrefetchFolder.of(config, destination)
+    if not folder.may_change:
+        return False
     try:
         names = following_names(config, name, folder)
     except WalpyError as error:
@@ -153,8 +166,7 @@ class Prefetcher:
         self._names = deque(names)
         self._segment_size = _segment_size(archive.config, folder)
         self._deadline = time.monotonic() + LONGEST_SECONDS
-        server = os.path.join(folder.directory.data_directory, "postmaster.pid") if folder.directory else ""
-        self._server = server if os.path.exists(server) else None
+        self._server = folder.directory if folder.directory and folder.directory.is_served else None
 
     def run(self) -> None:
         """Return when all are there, or the first failed to come and those under way have ended."""
@@ -195,7 +207,7 @@ class Prefetcher:
     def _check_wanted(self) -> None:
         if time.monotonic() > self._deadline:
             raise WalpyError(f"prefetch has run for {LONGEST_SECONDS:.0f} seconds")
-        if self._server and not os.path.exists(self._server):
+        if self._server and not self._server.is_served:
             raise WalpyError("the server has been stopped")
 
     def _check_room(self) -> None:

@@ -53,6 +53,7 @@ def test_a_failure_reaches_the_command(site: Site) -> None:
 
 
 def test_segments_are_fetched_and_fetched_ahead(site: Site) -> None:
+    site.data.serve()
     names = site.segments(12)
     for name in names:
         assert site.push(name).returncode == 0
@@ -65,7 +66,19 @@ def test_segments_are_fetched_and_fetched_ahead(site: Site) -> None:
     assert not list(site.data.wal.glob(".RECOVERYXLOG*"))
 
 
+def test_nothing_is_fetched_ahead_where_no_server_runs(site: Site) -> None:
+    names = site.segments(4)
+    for name in names:
+        site.push(name)
+    site.start_agent()
+    for name in names:
+        assert site.run("wal-fetch", name, "pg_wal/RECOVERYXLOG").returncode == 0
+    assert site.states()[0]["downloading_ahead"] == 0
+    assert not list((site.data.wal / ".wal-g").glob("**/0*"))
+
+
 def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
+    site.data.serve()
     names = site.segments(12)
     for name in names:
         site.push(name)
@@ -166,8 +179,7 @@ def test_a_changed_configuration_file_ends_the_agent_before_its_next_answer(site
 
 
 def test_an_agent_ends_with_its_server(site: Site) -> None:
-    server = site.data.path / "postmaster.pid"
-    server.write_text(f"{os.getpid()}\n{site.data.path}\n")
+    server = site.data.serve()
     site.start_agent()
     server.unlink()
     wait_for(lambda: site.processes() == [])

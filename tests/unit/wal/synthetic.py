@@ -1,6 +1,7 @@
 """Small WAL files and data directories made by hand; the pg_control is a real one: PostgreSQL 15, 1 MiB segments."""
 
 import random
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -45,6 +46,12 @@ class DataDirectory:
         (self.wal / "archive_status").mkdir(parents=True)
         (path / "global").mkdir()
         shutil.copyfile(PG_CONTROL, path / "global/pg_control")
+
+    def serve(self) -> Path:
+        """As if this process were a server that runs on it; the file that tells."""
+        pid_file = self.path / "postmaster.pid"
+        pid_file.write_text(f"{os.getpid()}\n{self.path}\n")
+        return pid_file
 
     @property
     def markers(self) -> Path:

@@ -94,6 +94,7 @@ def test_damaged_and_foreign_segments_are_not_kept(data: DataDirectory, archive:
 
 
 def test_one_prefetcher_at_a_time(data: DataDirectory, archive: Archive) -> None:
+    data.serve()
     with first_download_blocked(archive) as (started, go_on):
         thread = threading.Thread(target=wal_prefetch, args=(archive, FIRST, location(data)))
         thread.start()
@@ -104,6 +105,17 @@ def test_one_prefetcher_at_a_time(data: DataDirectory, archive: Archive) -> None
         go_on.set()
         thread.join()
     assert finished(data) == names(2, 5)
+
+
+def test_nothing_comes_and_goes_below_the_wal_directory_of_a_cluster_that_is_down(
+    data: DataDirectory, archive: Archive, tmp_path: Path
+) -> None:
+    assert not is_prefetch_due(archive.config, FIRST, location(data))
+    elsewhere = archive_in(Path(archive.config.prefix()), WALG_PREFETCH_DIR=str(tmp_path / "ahead"))
+    assert is_prefetch_due(elsewhere.config, FIRST, location(data))
+    assert is_prefetch_due(archive.config, FIRST, str(tmp_path / "restored"))  # no WAL directory
+    data.serve()
+    assert is_prefetch_due(archive.config, FIRST, location(data))
 
 
 def test_a_segment_that_somebody_else_writes_is_left_to_him(data: DataDirectory, archive: Archive) -> None:
@@ -119,6 +131,7 @@ def test_a_segment_that_somebody_else_writes_is_left_to_him(data: DataDirectory,
 
 
 def test_when_a_prefetch_is_due(data: DataDirectory, archive: Archive) -> None:
+    data.serve()
     assert is_prefetch_due(archive.config, FIRST, location(data))
     wal_prefetch(archive, FIRST, location(data))
     assert not is_prefetch_due(archive.config, FIRST, location(data))
@@ -146,6 +159,7 @@ def test_prefetch_may_be_off(data: DataDirectory, tmp_path: Path, archive: Archi
 def test_a_wrong_setting_does_not_fail_a_fetch_that_succeeded(
     data: DataDirectory, tmp_path: Path, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
+    data.serve()
     wrong = archive_in(tmp_path / "archive", WALG_DOWNLOAD_CONCURRENCY="0")
     assert not is_prefetch_due(wrong.config, FIRST, location(data))
     assert "no prefetch" in caplog.text
@@ -187,8 +201,7 @@ def test_it_ends_when_its_time_is_over(data: DataDirectory, archive: Archive, mo
 
 
 def test_it_ends_when_the_server_is_gone(data: DataDirectory, archive: Archive) -> None:
-    pid_file = data.path / "postmaster.pid"
-    pid_file.touch()
+    pid_file = data.serve()
     with first_download_blocked(archive) as (started, go_on):
         thread = threading.Thread(target=wal_prefetch, args=(archive, FIRST, location(data)))
         thread.start()
