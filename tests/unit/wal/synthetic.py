@@ -1,7 +1,7 @@
 """Small WAL files and data directories made by hand; the pg_control is a real one: PostgreSQL 15, 1 MiB segments."""
 
-import random
 import os
+import random
 import shutil
 import struct
 from pathlib import Path
