@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.machine import is_busy
-from benchmarks.measure import Patience, end_leftovers, peak_memory, take
+from benchmarks.measure import Patience, end_leftovers, flush, peak_memory, take
 from benchmarks.model import Absent, Cell, Plan, Row, RowResult, Sample, Variant
 from benchmarks.services import RECEIVED, Services
 
@@ -94,6 +94,8 @@ def watch(one: Series, sample: Callable[[Series], Sample | None], services: Serv
 def attempt(one: Series, services: Services, flushed: Path | None, patience: Patience) -> Sample:
     """One sample, prepared and checked."""
     one.variant.prepare()
+    if flushed:
+        flush(flushed)  # what earlier samples wrote and removed is not this one's to pay for
     patience.wait()
     result = take(one.variant.action, services, flushed)
     if one.variant.stored:

@@ -30,6 +30,7 @@ from walpy.archive import Archive, open_archive
 from walpy.config import Config
 from walpy.errors import ConfigError, ObjectMissing, StorageUnavailable, UsageError, WalpyError
 from walpy.logs import configure_logging, log_failure
+from walpy.stream.allocator import keep_freed_memory
 from walpy.wal.target import FetchTarget
 
 DONE, FAILED, ABSENT = b"O", b"E", b"N"
@@ -48,6 +49,7 @@ def run_daemon(load: Callable[[], Config], path: str, environ: Mapping[str, str]
 
     load: reads the settings. environ: for NOTIFY_SOCKET and WATCHDOG_USEC. Raises ConfigError, WalpyError.
     """
+    keep_freed_memory()
     daemon = Daemon(load)
     listener = _listen(path)
     try:
@@ -82,7 +84,10 @@ class _Service:
             if not is_wanted():
                 raise WalpyError(f"{name!r} is not handed over: the client has gone")
             target.take(staged)
-        self.downloads.look_ahead(name, path)
+
+    def look_ahead(self, name: str, destination: str) -> None:
+        """Begin to fetch what follows a file that was restored. Never fails."""
+        self.downloads.look_ahead(name, self._path(destination))
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -187,36 +192,40 @@ class Daemon:
         try:
             with connection, contextlib.suppress(OSError):  # the client is gone
                 connection.settimeout(IDLE_SECONDS)
-                while (reply := self._reply(connection)) is None:
-                    connection.sendall(DONE)
-                connection.sendall(reply)
+                while self._answer(connection):
+                    pass
         finally:
             with self._lock:
                 self._requests -= 1
 
-    def _reply(self, connection: socket.socket) -> bytes | None:
-        """The last reply of a connection; None after a check: it stays open."""
+    def _answer(self, connection: socket.socket) -> bool:
+        """Answer one message; whether the connection stays open, as after a check. Raises OSError."""
+        follow_up: Callable[[], None] | None = None
         try:
             kind, body = _receive_frame(connection)
-            if kind == b"C":
-                return None
             if kind == b"F":
-                return self._push(os.fsdecode(body))
-            if kind == b"f":
-                name, destination = parse_arguments(body)
-                self._service.fetch(name, destination, partial(_is_alive, connection))
-                return DONE
-            raise UsageError(f"unknown message type {kind!r}")
+                self._push(os.fsdecode(body))
+            elif kind == b"f":
+                service, (name, destination) = self._service, parse_arguments(body)
+                service.fetch(name, destination, partial(_is_alive, connection))
+                follow_up = partial(service.look_ahead, name, destination)
+            elif kind != b"C":
+                raise UsageError(f"unknown message type {kind!r}")
+            reply = DONE
         except ObjectMissing as error:
             logger.info("%s", error)
-            return ABSENT
+            reply = ABSENT
         except ConnectionError:
-            return FAILED
+            reply = FAILED
         except Exception as error:  # noqa: BLE001 - the boundary of a request: the client hears of it
             log_failure(error)
-            return FAILED
+            reply = FAILED
+        connection.sendall(reply)
+        if follow_up:
+            follow_up()  # now that the client need not wait for it
+        return reply == DONE and kind == b"C"
 
-    def _push(self, name: str) -> bytes:
+    def _push(self, name: str) -> None:
         service = self._service
         try:
             self._pool.submit(service.push, name).result(service.push_seconds or None)
@@ -224,7 +233,6 @@ class Daemon:
             raise StorageUnavailable(
                 f"{name!r} was not archived within {service.push_seconds:g} seconds (WALG_DAEMON_WAL_UPLOAD_TIMEOUT)"
             ) from None
-        return DONE
 
 
 def _is_alive(connection: socket.socket) -> bool:

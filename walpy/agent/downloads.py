@@ -17,7 +17,7 @@ from walpy import interrupts
 from walpy.archive import Archive
 from walpy.errors import ObjectMissing, WalpyError
 from walpy.wal.fetch import STALLED_SECONDS, download_wal, take_prefetched
-from walpy.wal.prefetch import Prefetcher, PrefetchFolder, folder_lock, following_names, remove_outside
+from walpy.wal.prefetch import FolderLock, Prefetcher, PrefetchFolder, following_names, remove_outside
 from walpy.wal.segment import is_segment_name
 
 WORKERS = 4
@@ -35,7 +35,7 @@ class Downloads:
         self._pool = ThreadPoolExecutor(WORKERS, "prefetch")
         self._lock = threading.Lock()
         self._downloads: dict[str, Future[None]] = {}
-        self._folders: dict[str, bool] = {}  # path of a prefetch folder -> whether it is ours to work in
+        self._locks: dict[str, FolderLock] = {}  # of the folders that are ours to work in, by their paths
         self._held = ExitStack()
         self._depth = FIRST_DEPTH
         self._last_request = time.monotonic()
@@ -117,14 +117,17 @@ class Downloads:
             self._last_request = now
 
     def _is_ours(self, folder: PrefetchFolder) -> bool:
-        """Whether no other process prefetches into a folder; then it stays ours to the end."""
+        """Whether no other process prefetches into a folder; then it stays ours, as long as it is there."""
         with self._lock:
-            if not self._folders.get(folder.path):
+            known = self._locks.get(folder.path)
+            if known is None or not known.is_valid():
                 with ExitStack() as stack:
-                    self._folders[folder.path] = is_ours = stack.enter_context(folder_lock(folder))
-                    if is_ours:
-                        self._held.push(stack.pop_all())
-            return self._folders[folder.path]
+                    lock = stack.enter_context(FolderLock(folder))
+                    if not lock.is_ours:
+                        return False
+                    self._locks[folder.path] = lock
+                    self._held.push(stack.pop_all())
+            return True
 
     def _start(self, folder: PrefetchFolder, names: list[str]) -> None:
         with self._lock:

@@ -1,7 +1,6 @@
 """Reading a stored file, and what the operating system's errors mean for a storage."""
 
 import errno
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,9 @@ from typing import Self
 
 from walpy.errors import AccessDenied, DataCorrupt, StorageError, StorageFull, StorageUnavailable
 from walpy.storage.base import READ_SIZE, Chunk
+from walpy.storage.buffers import Buffers
+
+KEPT_SIZE = 4 * READ_SIZE  # for as many readers at a time; others take fresh memory
 
 # What the operating system's errors mean; any other is a plain StorageError.
 MEANINGS: dict[int, tuple[type[StorageError], str]] = {
@@ -33,8 +35,11 @@ def storage_error(error: OSError, failed: str) -> StorageError:
     return kind(f"{failed}: {error.strerror or error}", hint)
 
 
+_buffers = Buffers(KEPT_SIZE)
+
+
 class FsReader:
-    """ObjectReader of one file. Memory: one buffer of at most READ_SIZE, used again for each chunk."""
+    """ObjectReader of one file. Memory: one buffer of READ_SIZE, used again for each chunk, and by later readers."""
 
     def __init__(self, where: str, file: FileIO, offset: int, size: int | None) -> None:
         """where: the object's URL, for messages; file: open for reading, closed by this reader."""
@@ -54,13 +59,17 @@ class FsReader:
         file = self._file.fileno()
         with suppress(OSError):  # advice: doubles the kernel's read-ahead
             os.posix_fadvise(file, self._offset, self._size, os.POSIX_FADV_SEQUENTIAL)
-        buffer = memoryview(mmap.mmap(-1, max(1, min(READ_SIZE, self._size))))  # page aligned: read at full speed
-        offset, end = self._offset, self._offset + self._size
-        while offset < end:
-            count = self._read(buffer[: end - offset], offset)
-            offset += count
-            yield buffer[:count]
-        self._check_unchanged()
+        memory = _buffers.take(READ_SIZE)
+        try:
+            buffer = memoryview(memory)
+            offset, end = self._offset, self._offset + self._size
+            while offset < end:
+                count = self._read(buffer[: end - offset], offset)
+                offset += count
+                yield buffer[:count]
+            self._check_unchanged()
+        finally:
+            _buffers.give_back(memory)
 
     def __enter__(self) -> Self:
         return self

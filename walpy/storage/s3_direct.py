@@ -7,7 +7,6 @@ and raises. Settings that this module does not understand to the last detail lea
 """
 
 import logging
-import mmap
 import os
 import threading
 import time
@@ -21,10 +20,10 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from walpy import __version__
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
+from walpy.storage.buffers import Buffers
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_list import common_prefix
 from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
-from walpy.storage.s3_parts import PartBuffers
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
@@ -38,6 +37,7 @@ AnyPage = TypeVar("AnyPage", Page, NamesPage)
 
 SDK_MODULE = "walpy.storage.s3"
 IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
+KEPT_FOR_READING = 4 * READ_SIZE  # bytes of buffers for the next readers
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
 
 OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
@@ -75,7 +75,7 @@ class DirectS3:
         self._timeouts = min(policy.connect_timeout, limit), min(policy.read_timeout, limit)
         keys = settings.credentials
         self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
-        self._buffers = PartBuffers(settings.writing.part_size, settings.writing.parts_in_flight)
+        self.buffers = Buffers(settings.writing.part_size * settings.writing.parts_in_flight + KEPT_FOR_READING)
         self._slots = threading.Semaphore(settings.writing.parts_in_flight)
         self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
@@ -102,11 +102,11 @@ class DirectS3:
         if self._sdk is not None:
             return self._sdk.put(name, chunks, create_only=create_only)
         with self._slots:
-            buffer = self._buffers.take(self._buffers.size)
+            buffer = self.buffers.take(self._settings.writing.part_size)
             try:
                 return self._put(name, chunks, memoryview(buffer), create_only)
             finally:
-                self._buffers.give_back(buffer)
+                self.buffers.give_back(buffer)
 
     def _put(self, name: str, chunks: Iterable[Chunk], buffer: memoryview, create_only: bool) -> int:
         body_hash, size = sha256(), 0
@@ -249,7 +249,7 @@ class DirectS3:
             sdk = self._sdk
         for _, connection in idle:
             connection.close()
-        self._buffers.close()
+        self.buffers.close()
         if sdk is not None:
             sdk.close()
 
@@ -337,14 +337,17 @@ class DirectReader:
 
     def __iter__(self) -> Iterator[Chunk]:
         position = 0
-        buffer = memoryview(mmap.mmap(-1, READ_SIZE))
+        memory = self._storage.buffers.take(READ_SIZE)
         try:
+            buffer = memoryview(memory)
             while count := self._connection.read_into(buffer):
                 position += count
                 yield buffer[:count]
             return
         except WireError as error:
             logger.debug("get of %s, at %d: %s", self._name, position, error)
+        finally:
+            self._storage.buffers.give_back(memory)
         with self._storage.sdk.open_rest(self._name, position, self._size - position, self._etag) as rest:
             yield from rest
 

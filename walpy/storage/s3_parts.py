@@ -1,12 +1,11 @@
 """The parts of an upload: cutting a stream into reused buffers, and handing a buffer to the SDK.
 
-Parts are held in memory only, in page-aligned buffers that are used again: fresh memory costs more to touch (0.9 GB/s)
-than the copy into it (10 GB/s).
+Parts are held in memory only.
 """
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator
-from threading import Event, Lock
+from threading import Event
 from typing import NamedTuple
 
 from walpy.errors import StorageError
@@ -35,36 +34,6 @@ class Part(NamedTuple):
 
 class Cancelled(StorageError):
     """Another part of the same upload has failed."""
-
-
-class PartBuffers:
-    """Buffers of one size, for all uploads of a storage; keeps at most `kept` of them between uses."""
-
-    def __init__(self, size: int, kept: int) -> None:
-        self.size = size
-        self._kept = kept
-        self._free: list[mmap.mmap] = []
-        self._lock = Lock()
-
-    def take(self, size: int) -> mmap.mmap:
-        """A buffer of size bytes; its content is rubbish."""
-        if size == self.size:
-            with self._lock:
-                if self._free:
-                    return self._free.pop()
-        return mmap.mmap(-1, size)
-
-    def give_back(self, buffer: mmap.mmap) -> None:
-        """Hand back a buffer that nobody looks at any more."""
-        if len(buffer) == self.size:
-            with self._lock:
-                if len(self._free) < self._kept:
-                    self._free.append(buffer)
-
-    def close(self) -> None:
-        """Forget the free buffers; the memory goes with them."""
-        with self._lock:
-            self._free.clear()
 
 
 def part_size(number: int, first_size: int) -> int:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore.exceptions import ClientError
 
 from walpy.storage.base import PUT_TOKEN, Chunk
+from walpy.storage.buffers import Buffers
 from walpy.storage.s3_client import content_md5
 from walpy.storage.s3_commit import Commit, Preconditions
 from walpy.storage.s3_multipart import MultipartUpload
-from walpy.storage.s3_parts import Part, PartBody, PartBuffers, cut
+from walpy.storage.s3_parts import Part, PartBody, cut
 
 if TYPE_CHECKING:
     import mmap
@@ -31,7 +32,7 @@ class Uploader:
     def __init__(self, bucket: "Bucket", writing: "Writing") -> None:
         self._bucket = bucket
         self._writing = writing
-        self._buffers = PartBuffers(writing.part_size, writing.parts_in_flight)
+        self._buffers = Buffers(writing.part_size * writing.parts_in_flight)
         self._sends_md5 = writing.retention_seconds is not None  # S3 insists on it with object lock
         self._preconditions = Preconditions()
 

@@ -2,10 +2,9 @@
 
 Whoever takes the result does his part of the pieces, besides reading, hashing and writing. He is helped by threads that
 live as long as the object is under way; the objects under way at one time share the cores, so that in a burst of files
-most go without.
+they go without.
 """
 
-import mmap
 import os
 import threading
 from collections import deque
@@ -15,11 +14,13 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from walpy.storage.base import Chunk
+from walpy.storage.buffers import Buffers
 from walpy.stream.codecs import Codec
 from walpy.stream.pieces import PieceFormat
 from walpy.stream.units import Source, Unit
 
-HELPED_SIZE = 256 << 10  # bytes; a smaller unit is decoded before another thread has taken it over (measured)
+HELPED_SIZE = 64 << 10  # bytes; a smaller unit is decoded before another thread has taken it over (measured)
+KEPT_SIZE = 4 << 20  # bytes of buffers for the next objects
 MOST_HELPERS = 3  # more make pieces faster than one thread reads, hashes and writes them
 
 
@@ -41,23 +42,28 @@ class PieceSource(Protocol):
 
 
 class Helpers:
-    """How many threads may help at this moment: one for each core but one, over all objects. Safe for threads."""
+    """How many threads may help at this moment: one for each core that no object uses. Safe for threads.
+
+    An object uses one core for itself, and one for each of its helpers: many objects at a time need none.
+    """
 
     def __init__(self, count: int | None = None) -> None:
-        self._free = len(os.sched_getaffinity(0)) - 1 if count is None else count
+        """count: how many may help a single object; None: as many as there are further cores."""
+        self._free = len(os.sched_getaffinity(0)) if count is None else count + 1  # cores; fewer than 0: objects wait
         self._lock = threading.Lock()
+        self._buffers = Buffers(KEPT_SIZE)
 
     def take(self) -> int:
-        """Take as many as are free and of use."""
+        """Begin an object; how many threads help it."""
         with self._lock:
-            count = min(self._free, MOST_HELPERS)
-            self._free -= count
+            count = max(0, min(self._free - 1, MOST_HELPERS))
+            self._free -= count + 1
         return count
 
     def give_back(self, count: int) -> None:
-        """Give back what was taken."""
+        """End an object that so many threads have helped."""
         with self._lock:
-            self._free += count
+            self._free += count + 1
 
     def encode(self, form: PieceFormat, source: PieceSource, piece_size: int) -> Generator[Chunk, None, None]:
         """The object of a source, in form. piece_size: bytes of a piece, at most the form's.
@@ -68,10 +74,9 @@ class Helpers:
         yield form.head
         tail = form.tail()
         with _Line(self if source.size > piece_size else _NOBODY) as line:
-            # Page aligned: reads into it are the fastest.
-            ring = [memoryview(mmap.mmap(-1, min(piece_size, source.size + 1))) for _ in range(line.room)]
+            ring = [self._buffers.take(min(piece_size, source.size + 1)) for _ in range(line.room)]
             offset = 0
-            for buffer in cycle(ring):
+            for buffer in cycle([memoryview(memory) for memory in ring]):
                 if line.is_full:
                     yield line.take()
                 count = source.read_into(buffer, offset)
@@ -83,6 +88,8 @@ class Helpers:
                 tail.update(piece)  # while a helper is at work on it
             while not line.is_empty:
                 yield line.take()
+        for memory in ring:  # not after a failure: a helper may look at one still
+            self._buffers.give_back(memory)
         yield tail.finish()
 
     def decode(self, codec: Codec, chunks: Iterable[Chunk]) -> Generator[bytes, None, None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.errors import WalpyError
 from walpy.postgres.control import CONTROL_FILE, read_control
+from walpy.wal.files import Fingerprint
 from walpy.wal.validate import Cluster
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 WAL_DIRECTORIES = ("pg_wal", "pg_xlog")  # pg_xlog up to PostgreSQL 9.6
 SERVER_FILE = "postmaster.pid"  # of a data directory whose server runs
 STATE_FOLDER = "walg_data"  # below the WAL directory; WAL-G's name
+
+_clusters: dict[str, tuple[Fingerprint, Cluster]] = {}  # what each pg_control said when it was read last
 
 
 class WalDirectory(NamedTuple):
@@ -31,10 +34,14 @@ class WalDirectory(NamedTuple):
         """Whose WAL this is, by pg_control. Raises DataCorrupt when that is damaged, WalpyError when unreadable."""
         path = os.path.join(self.data_directory, CONTROL_FILE)
         try:
-            control = read_control(path)
+            state = Fingerprint.of(os.stat(path))
+            known = _clusters.get(path)
+            if known is None or known[0] != state:
+                control = read_control(path)
+                known = _clusters[path] = state, Cluster(control.system_identifier, control.segment_size)
         except OSError as error:
             raise WalpyError(f"cannot read {path!r}: {error.strerror}") from None
-        return Cluster(control.system_identifier, control.segment_size)
+        return known[1]
 
 
 def find_wal_directory(path: str, pgdata: str = "") -> WalDirectory | None:

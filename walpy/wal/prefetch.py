@@ -15,11 +15,10 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from walpy.errors import DataCorrupt, ObjectMissing, WalpyError
-from walpy.wal.files import IncomingFile, is_being_written
+from walpy.wal.files import IncomingFile, is_being_written, is_same_file
 from walpy.wal.local import WalDirectory, find_wal_directory
 from walpy.wal.segment import configured_segment_size, following_segment, is_segment_name
 from walpy.wal.target import check_fetched
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 WORKERS = 4  # more would only delay the segment that recovery needs first
 LARGEST_TOTAL = 1 << 30  # bytes; of 1 GiB segments one is enough
 FREE_SEGMENTS = 4  # segments for which the file system must keep room: PostgreSQL writes its own WAL there
+CHECK_SIZE = 4 << 20  # bytes between two looks whether they are wanted still
 LONGEST_SECONDS = 600.0  # no prefetcher lives longer
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def wal_prefetch(archive: "Archive", name: str, location: str) -> None:
     names = following_names(archive.config, name, folder)
     if not names:
         return
-    with folder_lock(folder) as is_ours:
-        if is_ours:
+    with FolderLock(folder) as lock:
+        if lock.is_ours:
             remove_outside(folder, name, names)
             Prefetcher(archive, folder, names).run()
 
@@ -197,9 +197,13 @@ class Prefetcher:
         with self._archive.open_wal(name) as chunks:
             self._check_room()
             with IncomingFile(self._folder.running(name), self._folder.finished(name)) as file:
+                checked = 0
                 for chunk in chunks:
-                    self._check_wanted()
+                    if file.size - checked >= CHECK_SIZE:
+                        self._check_wanted()
+                        checked = file.size
                     file.write(chunk)
+                self._check_wanted()
                 _check_complete(self._archive.config, name, file.head(), file.size, self._folder.directory)
                 file.commit()
         logger.debug("prefetched %s", name)
@@ -216,20 +220,28 @@ class Prefetcher:
             raise WalpyError(f"not enough room in {self._folder.path!r} to prefetch")
 
 
-@contextlib.contextmanager
-def folder_lock(folder: PrefetchFolder) -> Iterator[bool]:
-    """Whether this process may work in a folder, for as long as the context lasts. Makes the folder."""
-    os.makedirs(folder.running(""), mode=0o755, exist_ok=True)
-    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield _try_lock(descriptor)
-    finally:
-        os.close(descriptor)
+class FolderLock:
+    """Who may work in a folder: one at a time. A context manager, which makes the folder. Raises OSError.
 
+    is_ours: whether it is whoever made this object, for as long as the context lasts.
+    """
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def __init__(self, folder: PrefetchFolder) -> None:
+        os.makedirs(folder.running(""), mode=0o755, exist_ok=True)
+        self._path = folder.lock
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.is_ours = True
+        except BlockingIOError:
+            self.is_ours = False
+
+    def is_valid(self) -> bool:
+        """Whether it is ours, and of the folder that is there now: somebody may have removed the other one."""
+        return self.is_ours and is_same_file(self._descriptor, self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)

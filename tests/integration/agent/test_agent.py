@@ -1,6 +1,7 @@
 """The resident agent as PostgreSQL meets it: the installed command in a data directory."""
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
     ready = [name for name in names if (folder / name).exists()]
     assert names[1] in ready
     assert len(ready) < len(names) - 1
+
+
+def test_a_prefetch_folder_that_was_removed_is_made_again(site: Site) -> None:
+    site.data.serve()
+    names = site.segments(6)
+    for name in names:
+        site.push(name)
+    site.start_agent()
+    folder = site.data.wal / ".wal-g/prefetch"
+    site.run("wal-fetch", names[0], "pg_wal/RECOVERYXLOG")
+    wait_for(lambda: (folder / names[1]).exists() and site.states()[0]["downloading_ahead"] == 0)
+    shutil.rmtree(site.data.wal / ".wal-g")
+    assert site.run("wal-fetch", names[1], "pg_wal/RECOVERYXLOG").returncode == 0
+    wait_for(lambda: (folder / names[2]).exists())
 
 
 def test_what_stands_at_the_destination_is_treated_as_without_an_agent(site: Site, tmp_path: Path) -> None:

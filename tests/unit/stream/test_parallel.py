@@ -152,6 +152,7 @@ def test_an_object_that_is_given_up_frees_its_helpers() -> None:
     chunks = helpers.encode(form, Source(content(50 * PIECE)), PIECE)
     next(chunks), next(chunks)
     assert helpers.take() == 0
+    helpers.give_back(0)
     chunks.close()
     assert helpers.take() == 2
     wait_for_helpers()
