@@ -3,18 +3,15 @@
 Bodies are imported when their command runs: help, completion and backup-list need not load a database driver.
 """
 
-import logging
 from typing import Annotated
 
 import typer
 
 from walpy import cli_plain
 from walpy.archive import open_archive
-from walpy.cli_invocation import Invocation, progress_for
+from walpy.cli_invocation import Invocation
 from walpy.cli_usage import Command
-from walpy.config import Config, Setting
-
-logger = logging.getLogger(__name__)
+from walpy.config import Config
 
 TargetStorage = Annotated[
     str, typer.Option("--target-storage", metavar="NAME", help="Storage to use; this version knows: default.")
@@ -102,36 +99,23 @@ def backup_push(
     target_storage: TargetStorage = "",
 ) -> None:
     """Take a base backup of a running server."""
-    from walpy.pipeline import start_ahead
+    from walpy import cli_backup
 
-    loaded = _load(ctx, target_storage)
-    start_ahead("walpy.backup.partition")  # while this process imports the database driver
-    from walpy.backup.push import backup_push as push
-    from walpy.backup.push_settings import PushOptions
-
-    config = _with_flags(
-        loaded,
-        {
-            "WALG_DELTA_FROM_NAME": ("--delta-from-name", delta_from_name),
-            "WALG_DELTA_FROM_USER_DATA": ("--delta-from-user-data", delta_from_user_data),
-            "WALG_USE_RATING_COMPOSER": ("--rating-composer", rating_composer),
-            "WALG_USE_DATABASE_COMPOSER": ("--database-composer", database_composer),
-            "WALG_USE_COPY_COMPOSER": ("--copy-composer", copy_composer),
-            "WALG_VERIFY_PAGE_CHECKSUMS": ("--verify", verify),
-            "WALG_STORE_ALL_CORRUPT_BLOCKS": ("--store-all-corrupt", store_all_corrupt),
-            "WALG_WITHOUT_FILES_METADATA": ("--without-files-metadata", without_files_metadata),
-            "WALG_SENTINEL_USER_DATA": ("--add-user-data", add_user_data),
-        },
-    )
-    options = PushOptions(
-        permanent=permanent,
+    cli_backup.backup_push(
+        _load(ctx, target_storage),
+        data_directory,
         full=full,
-        verify=config.boolean("WALG_VERIFY_PAGE_CHECKSUMS"),
-        store_all_corrupt=config.boolean("WALG_STORE_ALL_CORRUPT_BLOCKS"),
-        without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
-        user_data=config.text("WALG_SENTINEL_USER_DATA"),
+        permanent=permanent,
+        verify=verify,
+        store_all_corrupt=store_all_corrupt,
+        without_files_metadata=without_files_metadata,
+        add_user_data=add_user_data,
+        delta_from_name=delta_from_name,
+        delta_from_user_data=delta_from_user_data,
+        rating_composer=rating_composer,
+        database_composer=database_composer,
+        copy_composer=copy_composer,
     )
-    push(config, data_directory, options, progress_for(config))
 
 
 def backup_fetch(
@@ -162,35 +146,19 @@ def backup_fetch(
     target_storage: TargetStorage = "",
 ) -> None:
     """Restore a base backup into a directory."""
-    from walpy.pipeline import start_ahead
+    from walpy import cli_backup
 
-    loaded = _load(ctx, target_storage)
-    start_ahead("walpy.backup.extract")  # while this process looks for the backup
-    from walpy.backup.catalog import BackupSelector
-    from walpy.backup.fetch import FetchOptions
-    from walpy.backup.fetch import backup_fetch as fetch
-
-    config = _with_flags(
-        loaded,
-        {
-            "WALG_FETCH_TARGET_USER_DATA": ("--target-user-data", target_user_data),
-            "WALG_USE_REVERSE_UNPACK": ("--reverse-unpack", reverse_unpack),
-            "WALG_SKIP_REDUNDANT_TARS": ("--skip-redundant-tars", skip_redundant_tars),
-        },
-    )
-    selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
-    options = FetchOptions(
+    cli_backup.backup_fetch(
+        _load(ctx, target_storage),
+        destination,
+        name,
+        target_user_data=target_user_data,
         mask=mask,
         restore_spec=restore_spec,
-        reverse_unpack=config.boolean("WALG_USE_REVERSE_UNPACK"),
-        skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
         restore_only=restore_only,
+        reverse_unpack=reverse_unpack,
+        skip_redundant_tars=skip_redundant_tars,
     )
-    summary = fetch(config, destination, selector, options, progress_for(config))
-    if summary.next_steps:
-        logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
-    for line in summary.next_steps:
-        logger.info("    %s", line)
 
 
 def backup_list(
@@ -230,10 +198,3 @@ def register_rest(app: typer.Typer) -> None:
     """Add the other commands."""
     app.command("wal-admit", cls=Command)(wal_admit)
     app.command("wal-prefetch", cls=Command, hidden=True)(wal_prefetch)
-
-
-def _with_flags(config: Config, flags: dict[str, tuple[str, str | bool]]) -> Config:
-    """Settings replaced by the flags that were given: key → flag's name and value (False and empty: not given)."""
-    return config.with_settings(
-        {key: Setting("true" if value is True else str(value), flag) for key, (flag, value) in flags.items() if value}
-    )

@@ -1,8 +1,8 @@
-"""Short commands that read the catalogue: backup-list, wal-show, wal-verify; each body is one call.
+"""Commands in their plain form, as cron jobs and scripts have them; each body is one call.
 
-Called in a plain form, as cron jobs and scripts do, they run without the command-line library, which would take longer
-than a small archive's whole answer. Help, rare flags and wrong usage are for the command line (cli) to answer; it calls
-the same bodies.
+They run without the command-line library, which would take longer than a small archive's whole answer, and a tenth of
+the backup of a gigabyte. Help, rare flags and wrong usage are for the command line (cli) to answer; it calls the same
+bodies.
 """
 
 import os
@@ -61,6 +61,18 @@ def wal_verify(
     print_result(verify(open_archive(config), checks, place, backup_name=backup_name, json=json))
 
 
+def _backup_push(config: Config, data_directory: str, **flags: bool) -> None:
+    from walpy.cli_backup import backup_push
+
+    backup_push(config, data_directory, **flags)
+
+
+def _backup_fetch(config: Config, destination: str, name: str, **flags: bool) -> None:
+    from walpy.cli_backup import backup_fetch
+
+    backup_fetch(config, destination, name, **flags)
+
+
 def _ask_server(config: Config) -> tuple[int, int, int]:
     """The server's timeline, position and segment size."""
     from walpy.postgres.server import connect
@@ -91,23 +103,35 @@ def _verify_values(values: Mapping[str, str]) -> dict[str, object] | None:
 
 
 class _Plain(NamedTuple):
-    """A command's body, the switches that it takes, and what its arguments may be (none: it takes no arguments).
+    """A command's body, the switches that it takes (flag → parameter), and its arguments.
 
-    values: flags with a value, and parse, which makes parameters of them, or None where cli has to explain.
+    choices: what one or more arguments may be; they are handed over as one list. words: how many other arguments there
+    have to be. values: flags with a value, and parse, which makes parameters of them, or None where cli has to explain.
     """
 
     body: Body
-    switches: Mapping[str, str]  # flag → parameter
-    arguments: Sequence[str] = ()
+    switches: Mapping[str, str]
+    choices: Sequence[str] = ()
+    words: int = 0
     values: Sequence[str] = ()
     parse: Callable[[Mapping[str, str]], dict[str, object] | None] = dict
 
 
 _COMMANDS: Mapping[str, _Plain] = {
+    "backup-push": _Plain(_backup_push, {"--full": "full", "--permanent": "permanent", "--verify": "verify"}, words=1),
+    "backup-fetch": _Plain(
+        _backup_fetch,
+        {"--reverse-unpack": "reverse_unpack", "--skip-redundant-tars": "skip_redundant_tars"},
+        words=2,
+    ),
     "backup-list": _Plain(backup_list, {"--detail": "detail", "--pretty": "pretty", "--json": "json"}),
     "wal-show": _Plain(wal_show, {"--detailed-json": "detailed_json", "--without-backups": "without_backups"}),
     "wal-verify": _Plain(
-        wal_verify, {"--json": "json"}, CHECKS, ("--timeline", "--lsn", "--backup-name"), _verify_values
+        wal_verify,
+        {"--json": "json"},
+        CHECKS,
+        values=("--timeline", "--lsn", "--backup-name"),
+        parse=_verify_values,
     ),
 }
 
@@ -132,30 +156,34 @@ def _find(argv: Sequence[str]) -> Callable[[], None] | None:
         return None
     parameters, arguments = found
     invocation = Invocation(flags, os.environ, config_path)
-    return partial(_load_and_run, invocation, partial(command.body, **parameters), [arguments] if arguments else [])
+    return partial(_load_and_run, invocation, partial(command.body, **parameters), arguments)
 
 
-def _sorted_out(command: _Plain, words: Iterable[str]) -> tuple[dict[str, object], list[str]] | None:
-    """A body's parameters, and a command's arguments; None when there is anything else."""
+def _sorted_out(command: _Plain, words: Iterable[str]) -> tuple[dict[str, object], list[object]] | None:
+    """A body's parameters, and its arguments; None when there is anything else, or something is missing."""
     parameters: dict[str, object] = {}
-    arguments: list[str] = []
+    chosen: list[str] = []
+    others: list[object] = []
     values: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
         if word in command.switches:
             parameters[command.switches[word]] = True
-        elif word in command.arguments:
-            arguments.append(word)
+        elif word in command.choices:
+            chosen.append(word)
         elif name in command.values:
             values[name] = value if equals else next(rest, "")
+        elif word and not word.startswith("-"):
+            others.append(word)
         else:
             return None
     more = command.parse(values)
-    if more is None or not all(values.values()) or bool(arguments) != bool(command.arguments):
+    is_complete = bool(chosen) == bool(command.choices) and len(others) == command.words and all(values.values())
+    if more is None or not is_complete:
         return None
-    return parameters | more, arguments
+    return parameters | more, [*([chosen] if chosen else []), *others]
 
 
-def _load_and_run(invocation: Invocation, body: Body, arguments: Sequence[Sequence[str]]) -> None:
+def _load_and_run(invocation: Invocation, body: Body, arguments: Sequence[object]) -> None:
     body(invocation.load(), *arguments)

@@ -50,6 +50,7 @@ LAYERS = [
     ["walpy.agent"],
     [
         "walpy.cli_invocation",
+        "walpy.cli_backup",
         "walpy.cli_plain",
         "walpy.cli_usage",
         "walpy.cli_commands",
@@ -68,6 +69,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 DOORS = {
     "walpy.__main__": "the command that was asked for",
     "walpy.cli": "what only shell completion needs",
+    "walpy.cli_backup": "the job, once its workers start",
     "walpy.cli_commands": "the body of the command that runs",
     "walpy.cli_plain": "the body of the command that runs",
     "walpy.cli_daemon": "the daemon",

@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 import walpy
-from walpy import cli_commands, cli_plain
+from walpy import cli_backup, cli_plain
 from walpy.backup import fetch as fetch_module
 from walpy.backup import push as push_module
 from walpy.cli import app, main
@@ -213,13 +213,14 @@ def test_flags_of_backup_push_reach_the_body(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_flags_become_settings() -> None:
-    config = cli_commands._with_flags(
+    config = cli_backup._with_flags(
         Config.from_mapping({"A": "old", "B": "old", "C": "old"}),
-        {"A": ("--a", ""), "B": ("--b", "new"), "C": ("--c", True), "D": ("--d", False)},
+        {"a": "A", "b_long": "B", "c": "C", "d": "D", "e": "E"},
+        {"a": "", "b_long": "new", "c": True, "d": False},
     )
     assert {key: (item.value, item.origin) for key, item in config.settings.items()} == {
         "A": ("old", "program"),
-        "B": ("new", "--b"),
+        "B": ("new", "--b-long"),
         "C": ("true", "--c"),
     }
 

@@ -1,4 +1,4 @@
-"""Short commands in their plain form: which are, that they do what the command line does, and how they end."""
+"""Commands in their plain form: which are, that they do what the command line does, and how they end."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from walpy import cli_plain
+from walpy import cli_backup, cli_plain
 from walpy.cli import main
 from walpy.cli_plain import run_plain
+from walpy.config import Config
 from walpy.errors import AccessDenied, Interrupted, WalpyError
 
 Run = Callable[[Sequence[str]], int | None]
@@ -42,6 +43,20 @@ FOR_CLI = (
     ["wal-verify", "integrity", "--lsn", "0/1", "--timeline", "1", "--backup-name="],
     ["wal-verify", "--lsn", "0/1", "--timeline", "1"],
     ["delete", "everything"],
+    ["backup-push"],
+    ["backup-push", "/data", "more"],
+    ["backup-push", ""],
+    ["backup-push", "/data", "-f"],
+    ["backup-push", "/data", "--add-user-data", "{}"],
+    ["backup-fetch", "/data"],
+    ["backup-fetch", "/data", "LATEST", "--mask=x"],
+    ["backup-fetch", "--", "/data", "LATEST"],
+)
+BACKUPS = (
+    ["backup-push", "/data"],
+    ["backup-push", "--full", "/data", "--permanent", "--verify"],
+    ["backup-fetch", "/data", "LATEST"],
+    ["backup-fetch", "/data", "base_1", "--reverse-unpack", "--skip-redundant-tars"],
 )
 
 
@@ -69,6 +84,22 @@ def test_plain_or_not_a_command_says_the_same(arguments: list[str], capsys: pyte
     assert (code, shown) == result(main, arguments, capsys)
     assert code == 0
     assert "000000010000000000000001" in shown
+
+
+@pytest.mark.parametrize("arguments", BACKUPS, ids=" ".join)
+def test_backups_are_the_same_in_both_forms(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def note(config: Config, *words: str, **flags: object) -> None:
+        asked.append((config.prefix(), words, {name: value for name, value in flags.items() if value}))
+
+    for command in ("backup_push", "backup_fetch"):
+        monkeypatch.setattr(cli_backup, command, note)
+    assert (run_plain(arguments), main(arguments)) == (0, 0)
+    assert asked[0] == asked[1]
+    words, flags = asked[0][1:]
+    assert words == tuple(word for word in arguments[1:] if not word.startswith("-"))
+    assert flags == {word[2:].replace("-", "_"): True for word in arguments if word.startswith("-")}
 
 
 @pytest.mark.parametrize("arguments", FOR_CLI, ids=" ".join)

@@ -1,0 +1,85 @@
+"""What backup-push and backup-fetch do with their flags, whether cli_plain or cli has read them.
+
+Flags are keywords, named as the options are (delta_from_name for --delta-from-name); those that are False or empty were
+not given. What a job needs is imported when it runs, beside the process that workers come from.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from walpy.cli_invocation import progress_for
+from walpy.config import Config, Setting
+from walpy.pipeline import start_ahead
+
+Flag = str | bool
+
+# Flags that are settings for one run.
+PUSH_SETTINGS = {
+    "delta_from_name": "WALG_DELTA_FROM_NAME",
+    "delta_from_user_data": "WALG_DELTA_FROM_USER_DATA",
+    "rating_composer": "WALG_USE_RATING_COMPOSER",
+    "database_composer": "WALG_USE_DATABASE_COMPOSER",
+    "copy_composer": "WALG_USE_COPY_COMPOSER",
+    "verify": "WALG_VERIFY_PAGE_CHECKSUMS",
+    "store_all_corrupt": "WALG_STORE_ALL_CORRUPT_BLOCKS",
+    "without_files_metadata": "WALG_WITHOUT_FILES_METADATA",
+    "add_user_data": "WALG_SENTINEL_USER_DATA",
+}
+FETCH_SETTINGS = {
+    "target_user_data": "WALG_FETCH_TARGET_USER_DATA",
+    "reverse_unpack": "WALG_USE_REVERSE_UNPACK",
+    "skip_redundant_tars": "WALG_SKIP_REDUNDANT_TARS",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
+    """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
+    start_ahead("walpy.backup.partition")  # while this process imports the database driver
+    from walpy.backup.push import backup_push as push
+    from walpy.backup.push_settings import PushOptions
+
+    config = _with_flags(config, PUSH_SETTINGS, flags)
+    options = PushOptions(
+        permanent=bool(flags.get("permanent")),
+        full=bool(flags.get("full")),
+        verify=config.boolean("WALG_VERIFY_PAGE_CHECKSUMS"),
+        store_all_corrupt=config.boolean("WALG_STORE_ALL_CORRUPT_BLOCKS"),
+        without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
+        user_data=config.text("WALG_SENTINEL_USER_DATA"),
+    )
+    push(config, data_directory, options, progress_for(config))
+
+
+def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:
+    """Restore a backup, and tell how to go on. flags: of FETCH_SETTINGS, and mask, restore_spec, restore_only."""
+    start_ahead("walpy.backup.extract")  # while this process looks for the backup
+    from walpy.backup.catalog import BackupSelector
+    from walpy.backup.fetch import FetchOptions
+    from walpy.backup.fetch import backup_fetch as fetch
+
+    config = _with_flags(config, FETCH_SETTINGS, flags)
+    selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
+    options = FetchOptions(
+        mask=str(flags.get("mask", "")),
+        restore_spec=str(flags.get("restore_spec", "")),
+        reverse_unpack=config.boolean("WALG_USE_REVERSE_UNPACK"),
+        skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
+        restore_only=str(flags.get("restore_only", "")),
+    )
+    summary = fetch(config, destination, selector, options, progress_for(config))
+    if summary.next_steps:
+        logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
+    for line in summary.next_steps:
+        logger.info("    %s", line)
+
+
+def _with_flags(config: Config, settings: Mapping[str, str], flags: Mapping[str, Flag]) -> Config:
+    """Settings replaced by the flags that were given."""
+    given = {
+        key: Setting("true" if flags[name] is True else str(flags[name]), f"--{name.replace('_', '-')}")
+        for name, key in settings.items()
+        if flags.get(name)
+    }
+    return config.with_settings(given)
