@@ -99,7 +99,7 @@ def test_a_fetched_segment_is_read_hashed_and_written_once(meter: Meter, tmp_pat
 def test_a_body_for_s3_is_hashed_once_and_sent_once(meter: Meter, s3: S3) -> None:
     archive = s3.archive()
     meter.watch_hash(s3_direct, "sha256")
-    meter.watch(s3_wire.Connection, "request", "sent", lambda _, *arguments: len(arguments[-1]))
+    meter.watch(s3_wire.Connection, "request", "sent", lambda _, *arguments: len(arguments[4]))
     stored = archive.storage.put("a", [content(3 * MIB), content(5)])
     assert meter.bytes == {"sha256": stored, "sent": stored}
     (request,) = s3.server.seen("PUT")[-1:]

@@ -297,8 +297,89 @@ def test_an_object_of_several_parts(server: S3Server, storage: DirectS3) -> None
     data = content(2 * PART_SIZE + 3)
     assert storage.put("a", odd_chunks(data), create_only=True) == len(data)
     assert read(storage, "a") == data
-    assert "PUT ?partNumber" in operations(server)
-    assert "PUT" not in operations(server)
+    parts = ["PUT ?partNumber"] * 3
+    assert sorted(operations(server)[:5]) == sorted(["POST ?uploads", *parts, "POST ?uploadId"])
+    assert not needed_sdk(storage)
+    with pytest.raises(ObjectExists):
+        storage.put("a", odd_chunks(data), create_only=True)
+    assert storage.discard_unfinished("") == 0
+    assert not needed_sdk(storage)
+
+
+@pytest.mark.parametrize(
+    "twist",
+    [
+        Twist("POST ?uploads", status=503, code="SlowDown"),
+        Twist("POST ?uploads", lost=True),
+        Twist("PUT ?partNumber", skip=1, status=500, code="InternalError"),
+        Twist("PUT ?partNumber", skip=2, lost=True),
+        Twist("PUT ?partNumber", times=3, status=400, code="RequestTimeout"),
+        Twist("POST ?uploadId", status=500, code="InternalError"),
+        Twist("POST ?uploadId", status=200, code="InternalError"),
+        Twist("POST ?uploadId", status=409, code="ConditionalRequestConflict"),
+        Twist("POST ?uploadId", lost=True),
+    ],
+    ids=lambda twist: f"{twist.operation} {twist.code or 'lost'}",
+)
+def test_a_part_that_was_not_answered_is_the_sdk_s(server: S3Server, storage: DirectS3, twist: Twist) -> None:
+    server.twist(twist)
+    data = content(2 * PART_SIZE + 3)
+    assert storage.put("a", odd_chunks(data), create_only=True) == len(data)
+    assert needed_sdk(storage)
+    assert read(storage, "a") == data
+    with pytest.raises(ObjectExists):
+        storage.put("a", odd_chunks(content(2 * PART_SIZE)), create_only=True)
+    assert read(storage, "a") == data
+
+
+def test_an_upload_in_parts_that_fails_is_taken_back(server: S3Server, storage: DirectS3) -> None:
+    def failing() -> Iterator[bytes]:
+        yield content(2 * PART_SIZE + 1)
+        raise ValueError("source")
+
+    with pytest.raises(ValueError, match="source"):
+        storage.put("a", failing())
+    assert operations(server)[-1] == "DELETE ?uploadId"
+    assert not needed_sdk(storage)
+    assert storage.discard_unfinished("") == 0
+    with pytest.raises(ObjectMissing):
+        storage.stat("a")
+
+
+def test_unfinished_uploads_are_the_sdk_s_to_abort(server: S3Server, storage: DirectS3, bucket: str) -> None:
+    with opened(settings(server.url, bucket)) as other:
+        other.sdk._client.create_multipart_upload(Bucket=bucket, Key="cluster/a")
+    assert storage.discard_unfinished("b") == 0
+    assert not needed_sdk(storage)
+    assert storage.discard_unfinished("") == 1
+
+
+def test_a_look_up(server: S3Server, storage: DirectS3) -> None:
+    storage.put("a", [b"four"])
+    found = storage.stat("a")
+    assert found == storage.stat_many(["a"])[0]
+    with pytest.raises(ObjectMissing):
+        storage.stat("b")
+    assert operations(server) == ["PUT", "HEAD", "GET ?list-type", "HEAD", "GET"]
+    assert not needed_sdk(storage)
+    assert storage.sdk.stat("a") == found
+    server.twist(Twist("HEAD", status=503, code="SlowDown"))
+    with opened(settings(server.url, server.requests[0].path.split("/")[1])) as other:
+        assert other.stat("a") == found
+        assert needed_sdk(other)
+
+
+def test_all_parts_of_all_puts_share_the_memory(server: S3Server, bucket: str) -> None:
+    data = content(3 * PART_SIZE)
+    with opened(settings(server.url, bucket, UPLOAD_CONCURRENCY="2")) as storage:
+        names = [f"n{number}" for number in range(6)]
+        threads = [threading.Thread(target=storage.put, args=(name, odd_chunks(data))) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(read(storage, name) == data for name in names)
+        assert not needed_sdk(storage)
 
 
 def test_few_puts_at_a_time_hold_memory(server: S3Server, bucket: str) -> None:

@@ -16,6 +16,7 @@ from walpy.storage.s3_client import connect
 from walpy.storage.s3_delete import Deleter
 from walpy.storage.s3_errors import code_of, status_of
 from walpy.storage.s3_list import common_prefix, object_pages, stored_objects, upload_pages, whole_seconds
+from walpy.storage.s3_part_requests import SdkPartRequests
 from walpy.storage.s3_read import S3Reader, Source, explain_refusal, open_object
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_upload import Uploader
@@ -73,6 +74,10 @@ class S3Storage:
     def put_again(self, name: str, body: Chunk, *, create_only: bool, token: str) -> int:
         """Store an object that an earlier request may have stored already, with that token; see base.Storage.put."""
         return self._uploader.put(self._bucket.key(name), [body], create_only=create_only, earlier_token=token)
+
+    def part_requests(self, name: str, *, create_only: bool, token: str) -> SdkPartRequests:
+        """Requests of an upload in parts that began elsewhere, its object's token being that one."""
+        return self._uploader.part_requests(self._bucket.key(name), create_only=create_only, token=token)
 
     def open_rest(self, name: str, offset: int, size: int, etag: str) -> S3Reader:
         """The size bytes from offset on of the version of an object that has that ETag."""

@@ -1,9 +1,9 @@
-"""S3 without the SDK, as long as all goes well: what WAL and the catalogue need, ready 300 ms earlier.
+"""S3 without the SDK, as long as all goes well: what WAL, backups and the catalogue need, ready 300 ms earlier.
 
-Three requests are made here: a PUT of an object that fits one part, a GET of a whole object, a listing. An expected
-answer (success, "exists already", "no such key") is taken as it is. At the first other one, at any trouble with the
-connection, and for every other request, the SDK's storage takes over, for the rest of the process: it repeats, explains
-and raises. Settings that this module does not understand to the last detail lead to the SDK from the start.
+What is made here: a PUT of an object, in parts if it takes several, a GET of a whole object, its HEAD, listings. An
+expected answer (success, "exists already", "no such key") is taken as it is. At the first other one, at any trouble
+with the connection, and for every other request, the SDK's storage takes over, for the rest of the process: it repeats,
+explains and raises. Settings that this module does not understand to the last detail lead to the SDK from the start.
 """
 
 import logging
@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
 from itertools import chain
@@ -22,14 +23,19 @@ from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
 from walpy.storage.buffers import Buffers
 from walpy.storage.retry import RetryPolicy
-from walpy.storage.s3_list import common_prefix
+from walpy.storage.s3_direct_parts import DirectPartRequests
+from walpy.storage.s3_list import common_prefix, whole_seconds
+from walpy.storage.s3_multipart import store_parts
 from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
+from walpy.storage.s3_parts import PartSlots, cut
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
 from walpy.storage.s3_wire import Answer, Connection, WireError
 
 if TYPE_CHECKING:
+    import mmap
+
     from walpy.config import Config
     from walpy.storage.s3 import S3Storage
 
@@ -42,6 +48,8 @@ SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadlin
 
 OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+UPLOADS, NOT_TRUNCATED = b"<ListMultipartUploadsResult", b"<IsTruncated>false</IsTruncated>"
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +84,7 @@ class DirectS3:
         keys = settings.credentials
         self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
         self.buffers = Buffers(settings.writing.part_size * settings.writing.parts_in_flight + KEPT_FOR_READING)
-        self._slots = threading.Semaphore(settings.writing.parts_in_flight)
+        self._slots = PartSlots(self.buffers, settings.writing.parts_in_flight)
         self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
         self._sdk: S3Storage | None = None
@@ -101,39 +109,44 @@ class DirectS3:
         check_name(name)
         if self._sdk is not None:
             return self._sdk.put(name, chunks, create_only=create_only)
-        with self._slots:
-            buffer = self.buffers.take(self._settings.writing.part_size)
-            try:
-                return self._put(name, chunks, memoryview(buffer), create_only)
-            finally:
-                self.buffers.give_back(buffer)
-
-    def _put(self, name: str, chunks: Iterable[Chunk], buffer: memoryview, create_only: bool) -> int:
-        body_hash, size = sha256(), 0
-        ahead = self._connect_ahead()
-        remaining = iter(chunks)
-        for chunk in remaining:
-            if size + len(chunk) > len(buffer):  # it takes several parts
-                return self.sdk.put(name, chain([buffer[:size], chunk], remaining), create_only=create_only)
-            buffer[size : size + len(chunk)] = chunk
-            body_hash.update(chunk)
-            size += len(chunk)
-        token = os.urandom(16).hex()
-        headers = self._put_headers(token if create_only else "")
-        if ahead is not None:
-            ahead.join()
+        part_size = self._settings.writing.part_size
+        buffer, is_handed_on = self._slots.take(part_size), False
         try:
-            status, _ = self._exchange("PUT", name, headers, body=buffer[:size], body_hash=body_hash.hexdigest())
-        except WireError as error:
-            status = 0
-            logger.debug("put of %s: %s", name, error)
+            body_hash, size = sha256(), 0
+            ahead = self._connect_ahead()
+            remaining = iter(chunks)
+            for chunk in remaining:
+                if size + len(chunk) > part_size:  # it takes several parts
+                    is_handed_on = True
+                    return self._put_parts(name, (buffer, size), chain([chunk], remaining), create_only)
+                buffer[size : size + len(chunk)] = chunk
+                body_hash.update(chunk)
+                size += len(chunk)
+            if ahead is not None:
+                ahead.join()
+            return self._put_whole(name, memoryview(buffer)[:size], body_hash.hexdigest(), create_only)
+        finally:
+            if not is_handed_on:
+                self._slots.give_back(buffer)
+
+    def _put_whole(self, name: str, body: memoryview, body_hash: str, create_only: bool) -> int:
+        token = os.urandom(16).hex() if create_only else ""
+        headers = self.put_headers(token, create_only=create_only)
+        status, _, _ = self.exchange("PUT", name, headers, body=body, body_hash=body_hash)
         if status == PRECONDITION_FAILED and create_only:
             raise ObjectExists(f"object {self.url + name!r} exists already")
         if status != OK:
-            return self.sdk.put_again(name, buffer[:size], create_only=create_only, token=token)
-        return size
+            return self.sdk.put_again(name, body, create_only=create_only, token=token)
+        return len(body)
 
-    def _put_headers(self, token: str) -> dict[str, str]:
+    def _put_parts(self, name: str, begun: "tuple[mmap.mmap, int]", chunks: Iterable[Chunk], create_only: bool) -> int:
+        writing = self._settings.writing
+        parts = cut(chunks, writing.part_size, self._slots.take, self._slots.give_back, begun)
+        requests = DirectPartRequests(self, name, create_only=create_only)
+        return store_parts(parts, requests, self._slots.give_back, writing.parts_in_flight)
+
+    def put_headers(self, token: str, *, create_only: bool) -> dict[str, str]:
+        """Headers of the request that stores, or begins to store, an object. token: for its metadata; may be empty."""
         writing = self._settings.writing
         headers = {"x-amz-storage-class": writing.storage_class}
         if writing.sse:
@@ -141,7 +154,9 @@ class DirectS3:
         if writing.sse_kms_id:
             headers["x-amz-server-side-encryption-aws-kms-key-id"] = writing.sse_kms_id
         if token:
-            headers |= {"if-none-match": "*", f"x-amz-meta-{PUT_TOKEN}": token}
+            headers[f"x-amz-meta-{PUT_TOKEN}"] = token
+        if create_only:
+            headers["if-none-match"] = "*"
         return headers
 
     def open(self, name: str, *, offset: int = 0, size: int | None = None) -> ObjectReader:
@@ -191,7 +206,7 @@ class DirectS3:
         if self._sdk is not None:
             return None
         try:
-            connection, answer = self._ask("GET", target_of(self._place.path.rstrip("/") or "/", query))
+            connection, answer = self._ask("GET", target_of(self._bucket_path, query))
             text = self._finish(connection, answer)
             return parse(text.decode(), self._root) if answer.status == OK else None
         except (WireError, ValueError) as error:
@@ -200,6 +215,21 @@ class DirectS3:
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object; see base.Storage.stat."""
+        check_name(name)
+        if self._sdk is not None:
+            return self._sdk.stat(name)
+        try:
+            connection, answer = self._ask("HEAD", self._target(name))
+            self.release(connection)
+            if answer.status == OK and answer.size is not None:
+                moment = datetime.strptime(answer.headers.get("last-modified", ""), HTTP_DATE)
+                return StoredObject(name, answer.size, whole_seconds(moment.replace(tzinfo=UTC)))
+        except (WireError, ValueError) as error:
+            logger.debug("head of %s: %s", name, error)
+            return self.sdk.stat(name)
+        if answer.status == NOT_FOUND:  # only the answer to a GET tells whether it is the key that is missing
+            with self.open(name):
+                pass
         return self.sdk.stat(name)
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
@@ -239,6 +269,10 @@ class DirectS3:
 
     def discard_unfinished(self, folder: str) -> int:
         """Abort multipart uploads; see base.Storage.discard_unfinished."""
+        query = {"uploads": "", "prefix": self._root + _prefix(folder)}
+        status, text, _ = self.exchange("GET", None, {}, query=query)
+        if status == OK and UPLOADS in text and b"<Upload>" not in text and NOT_TRUNCATED in text:
+            return 0
         return self.sdk.discard_unfinished(folder)
 
     def close(self) -> None:
@@ -275,12 +309,30 @@ class DirectS3:
         except WireError as error:
             logger.debug("connecting ahead: %s", error)  # the request will meet it again
 
-    def _exchange(
-        self, method: str, name: str, headers: Mapping[str, str], *, body: memoryview, body_hash: str
-    ) -> tuple[int, bytes]:
-        """Status and body of a small answer. Raises WireError."""
-        connection, answer = self._ask(method, self._target(name), headers, body=body, body_hash=body_hash)
-        return answer.status, self._finish(connection, answer)
+    def exchange(
+        self,
+        method: str,
+        name: str | None,
+        headers: Mapping[str, str],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: memoryview | None = None,
+        body_hash: str = EMPTY_HASH,
+        cancel: threading.Event | None = None,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, body and headers of a small answer; status 0: there is none, or the SDK is at work already.
+
+        name: None for the bucket itself. cancel: ends the sending of the body when it is set.
+        """
+        if self._sdk is not None:
+            return 0, b"", {}
+        target = self._target(name, query) if name is not None else target_of(self._bucket_path, query)
+        try:
+            connection, answer = self._ask(method, target, headers, body=body, body_hash=body_hash, cancel=cancel)
+            return answer.status, self._finish(connection, answer), answer.headers
+        except WireError as error:
+            logger.debug("%s of %s: %s", method, name, error)
+            return 0, b"", {}
 
     def _ask(
         self,
@@ -290,12 +342,13 @@ class DirectS3:
         *,
         body: memoryview | None = None,
         body_hash: str = EMPTY_HASH,
+        cancel: threading.Event | None = None,
     ) -> tuple[Connection, Answer]:
         unsigned = {"host": self._place.host, "user-agent": f"walpy/{__version__}", **(headers or {})}
         connection = self._take_idle() or Connection(self._place.address, *self._timeouts)
         try:
             signed = self._signer.headers(method, target, unsigned, body_hash)
-            return connection, connection.request(method, target, signed, body or b"")
+            return connection, connection.request(method, target, signed, body or b"", cancel)
         except BaseException:
             connection.close()
             raise
@@ -316,8 +369,12 @@ class DirectS3:
                 connection.close()
         return None
 
-    def _target(self, name: str) -> str:
-        return target_of(self._place.path + self._root + name)
+    def _target(self, name: str, query: Mapping[str, str] | None = None) -> str:
+        return target_of(self._place.path + self._root + name, query)
+
+    @property
+    def _bucket_path(self) -> str:
+        return self._place.path.rstrip("/") or "/"
 
 
 class DirectReader:

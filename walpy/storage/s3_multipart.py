@@ -7,32 +7,59 @@ an upload, an upload without parts. Neither is ever visible; discard_unfinished(
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, Protocol, Self
 
 from walpy.errors import Interrupted, StorageError
-from walpy.storage.base import PUT_TOKEN
-from walpy.storage.s3_client import shorter
-from walpy.storage.s3_errors import code_of
-from walpy.storage.s3_parts import Cancelled, Part, PartBody
+from walpy.storage.s3_parts import Part
 
 if TYPE_CHECKING:
     import mmap
     from types import TracebackType
-
-    from walpy.storage.s3_commit import Commit
-    from walpy.storage.s3_settings import Writing
 
 CLEAN_UP_SECONDS = 10.0  # how long an upload is taken back after another failure
 INTERRUPTED_SECONDS = 0.7  # the same, twice, when a signal wants the command to end within two seconds
 
 logger = logging.getLogger(__name__)
 
-# Sends a part by a request that takes its checksum's parameters: Uploader.send.
-Send = Callable[[Part, Callable[[dict[str, str]], Any]], Any]
+
+class PartRequests(Protocol):
+    """The requests of one object's upload, each repeated as the storage's policy says. They raise StorageError."""
+
+    @property
+    def url(self) -> str:
+        """The object, for messages."""
+        ...
+
+    def begin(self) -> str:
+        """Begin an upload; its id."""
+        ...
+
+    def store(self, upload_id: str, part: Part, cancel: threading.Event) -> str:
+        """Store a part; its ETag. Raises Cancelled, soon, once cancel is set."""
+        ...
+
+    def complete(self, upload_id: str, etags: Mapping[int, str]) -> None:
+        """Make the object of all parts visible. Raises ObjectExists when another one must not be replaced."""
+        ...
+
+    def abort(self, upload_id: str, seconds: float) -> None:
+        """Remove the upload and its parts, within so many seconds; one that is gone is no failure."""
+        ...
+
+
+def store_parts(
+    parts: "Iterable[tuple[Part, bool]]",
+    requests: PartRequests,
+    give_back: "Callable[[mmap.mmap], None]",
+    parts_in_flight: int,
+) -> int:
+    """Store an object of all parts that cut gives; its size. Raises what requests and parts raise."""
+    with MultipartUpload(requests, give_back, parts_in_flight) as upload:
+        for part, _ in parts:
+            upload.store(part)
+        return upload.complete()
 
 
 class MultipartUpload:
@@ -41,21 +68,10 @@ class MultipartUpload:
     A part's buffer is handed to give_back as soon as the part is stored, or was given up.
     """
 
-    def __init__(
-        self,
-        commit: "Commit",
-        writing: "Writing",
-        send: Send,
-        give_back: "Callable[[mmap.mmap], None]",
-    ) -> None:
-        self._commit = commit
-        self._writing = writing
-        self._bucket = commit.bucket
-        self._key = commit.key
-        self._client: Any = commit.bucket.client
-        self._target = {"Bucket": commit.bucket.name, "Key": commit.key}
-        self._send = send
+    def __init__(self, requests: PartRequests, give_back: "Callable[[mmap.mmap], None]", parts_in_flight: int) -> None:
+        self._requests = requests
         self._give_back = give_back
+        self._parts_in_flight = parts_in_flight
         self._upload_id = ""
         self._size = 0
         self._etags: dict[int, str] = {}
@@ -82,10 +98,10 @@ class MultipartUpload:
             self._give_back(part.buffer)
             raise self._error
         if not self._upload_id:  # begun here, inside the context, so that it cannot be left behind
-            self._upload_id = self._begin()
+            self._upload_id = self._requests.begin()
         self._size += part.size
         self._queue.put(part)
-        if len(self._threads) < self._writing.parts_in_flight:
+        if len(self._threads) < self._parts_in_flight:
             thread = threading.Thread(target=self._work, name=f"s3-part-{part.number}", daemon=True)
             thread.start()
             self._threads.append(thread)  # after: a signal between the two must not leave one that nobody can join
@@ -97,49 +113,19 @@ class MultipartUpload:
             thread.join()
         if self._error is not None:
             raise self._error
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(self._etags.items())]
-
-        def request(precondition: dict[str, str]) -> None:
-            self._client.complete_multipart_upload(
-                **self._target, UploadId=self._upload_id, MultipartUpload={"Parts": parts}, **precondition
-            )
-
-        self._bucket.call("put", self._key, lambda: self._commit.attempt(request))
+        self._requests.complete(self._upload_id, self._etags)
         self._completed = True
         return self._size
-
-    def _begin(self) -> str:
-        parameters = {**self._writing.object_parameters(), "Metadata": {PUT_TOKEN: self._commit.token}}
-        answer = self._bucket.call(
-            "put", self._key, lambda: self._client.create_multipart_upload(**self._target, **parameters)
-        )
-        return str(answer["UploadId"])
 
     def _work(self) -> None:
         while (part := self._queue.get()) is not None:
             try:
-                self._etags[part.number] = self._store(part)
+                self._etags[part.number] = self._requests.store(self._upload_id, part, self._cancel)
             except Exception as error:  # noqa: BLE001 - a worker: the error goes to the thread that called put
                 self._error = self._error or error
                 self._cancel.set()
             finally:
                 self._give_back(part.buffer)
-
-    def _store(self, part: Part) -> str:
-        def request(checksum: dict[str, str]) -> Any:
-            if self._cancel.is_set():
-                raise Cancelled("the upload was cancelled")
-            return self._client.upload_part(
-                **self._target,
-                UploadId=self._upload_id,
-                PartNumber=part.number,
-                Body=PartBody(part, self._cancel),
-                **checksum,
-                **self._writing.key_parameters(),
-            )
-
-        answer = self._bucket.call("put", self._key, lambda: self._send(part, request), cancel=self._cancel)
-        return str(answer["ETag"])
 
     def _end_threads(self) -> None:
         for _ in self._threads:
@@ -160,17 +146,10 @@ class MultipartUpload:
         thread.start()
         thread.join(seconds)
         if thread.is_alive():
-            logger.warning("parts of an unfinished upload may stay in the bucket: %r", self._bucket.url(self._key))
+            logger.warning("parts of an unfinished upload may stay in the bucket: %r", self._requests.url)
 
     def _abort(self, seconds: float) -> None:
-        def request() -> None:
-            try:
-                self._client.abort_multipart_upload(**self._target, UploadId=self._upload_id)
-            except ClientError as error:
-                if code_of(error) != "NoSuchUpload":
-                    raise
-
         try:
-            self._bucket.call("abort the upload of", self._key, request, policy=shorter(self._bucket.policy, seconds))
+            self._requests.abort(self._upload_id, seconds)
         except StorageError as error:
             logger.warning("parts of an unfinished upload stay in the bucket: %s", error)

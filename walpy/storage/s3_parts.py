@@ -5,11 +5,12 @@ Parts are held in memory only.
 
 import mmap
 from collections.abc import Callable, Iterable, Iterator
-from threading import Event
+from threading import Event, Semaphore
 from typing import NamedTuple
 
 from walpy.errors import StorageError
 from walpy.storage.base import Chunk
+from walpy.storage.buffers import Buffers
 
 MOST_PARTS = 10_000  # S3's limit for one object
 EVEN_PARTS = 1_000  # parts of the first size; later ones grow
@@ -36,6 +37,24 @@ class Cancelled(StorageError):
     """Another part of the same upload has failed."""
 
 
+class PartSlots:
+    """Buffers of parts on their way, at most count at a time: take waits for one. Safe for threads."""
+
+    def __init__(self, buffers: Buffers, count: int) -> None:
+        self._buffers = buffers
+        self._free = Semaphore(count)
+
+    def take(self, size: int) -> mmap.mmap:
+        """A buffer for a part of at most size bytes."""
+        self._free.acquire()
+        return self._buffers.take(size)
+
+    def give_back(self, buffer: mmap.mmap) -> None:
+        """Hand back the buffer of a part that is stored, or was given up."""
+        self._buffers.give_back(buffer)
+        self._free.release()
+
+
 def part_size(number: int, first_size: int) -> int:
     """Size of a part by its number (from 1), such that MOST_PARTS hold LARGEST_OBJECT.
 
@@ -48,15 +67,21 @@ def part_size(number: int, first_size: int) -> int:
 
 
 def cut(
-    chunks: Iterable[Chunk], first_size: int, take: Callable[[int], mmap.mmap], give_back: Callable[[mmap.mmap], None]
+    chunks: Iterable[Chunk],
+    first_size: int,
+    take: Callable[[int], mmap.mmap],
+    give_back: Callable[[mmap.mmap], None],
+    begun: tuple[mmap.mmap, int] | None = None,
 ) -> Iterator[tuple[Part, bool]]:
     """Parts of a stream, each with whether it is the last; always at least one, which may be empty.
 
     A part comes out when it is full and more bytes follow. take(size) gives the buffer of the next part, and may wait
     for one; the buffer belongs to whoever takes the part. give_back(buffer) gets the one that an error left half full.
+    begun: buffer of the first part, and how many bytes are in it already.
     """
-    number, used = 1, 0
-    buffer: mmap.mmap | None = take(part_size(1, first_size))
+    number = 1
+    buffer: mmap.mmap | None
+    buffer, used = begun or (take(part_size(1, first_size)), 0)
     try:
         for chunk in chunks:
             view = memoryview(chunk)

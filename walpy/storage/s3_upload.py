@@ -6,6 +6,7 @@ storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, 
 
 import threading
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -14,12 +15,11 @@ from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.buffers import Buffers
 from walpy.storage.s3_client import content_md5
 from walpy.storage.s3_commit import Commit, Preconditions
-from walpy.storage.s3_multipart import MultipartUpload
-from walpy.storage.s3_parts import Part, PartBody, cut
+from walpy.storage.s3_multipart import store_parts
+from walpy.storage.s3_part_requests import SdkPartRequests
+from walpy.storage.s3_parts import Part, PartBody, PartSlots, cut
 
 if TYPE_CHECKING:
-    import mmap
-
     from walpy.storage.s3_client import Bucket
     from walpy.storage.s3_settings import Writing
 
@@ -41,37 +41,32 @@ class Uploader:
 
         earlier_token: of a put of the same object that got no answer, and may have succeeded.
         """
-        slots = threading.Semaphore(self._writing.parts_in_flight)
-
-        def take(size: int) -> "mmap.mmap":
-            slots.acquire()
-            return self._buffers.take(size)
-
-        def give_back(buffer: "mmap.mmap") -> None:
-            self._buffers.give_back(buffer)
-            slots.release()
-
-        commit = Commit(
-            self._bucket,
-            key,
-            create_only=create_only,
-            preconditions=self._preconditions,
-            key_parameters=self._writing.key_parameters(),
-            earlier_token=earlier_token,
-        )
-        parts = cut(chunks, self._writing.part_size, take, give_back)
+        slots = PartSlots(self._buffers, self._writing.parts_in_flight)
+        commit = self._commit(key, create_only=create_only, token=earlier_token)
+        parts = cut(chunks, self._writing.part_size, slots.take, slots.give_back)
         first, is_last = next(parts)
         if is_last:
             try:
                 self._put_whole(first, commit)
             finally:
-                give_back(first.buffer)
+                slots.give_back(first.buffer)
             return first.size
-        with MultipartUpload(commit, self._writing, self.send, give_back) as upload:
-            upload.store(first)
-            for part, _ in parts:
-                upload.store(part)
-            return upload.complete()
+        requests = SdkPartRequests(commit, self._writing, self.send)
+        return store_parts(chain([(first, is_last)], parts), requests, slots.give_back, self._writing.parts_in_flight)
+
+    def part_requests(self, key: str, *, create_only: bool, token: str) -> SdkPartRequests:
+        """Requests of an upload that began, or failed to, elsewhere; token: of the object's metadata."""
+        return SdkPartRequests(self._commit(key, create_only=create_only, token=token), self._writing, self.send)
+
+    def _commit(self, key: str, *, create_only: bool, token: str) -> Commit:
+        return Commit(
+            self._bucket,
+            key,
+            create_only=create_only,
+            preconditions=self._preconditions,
+            key_parameters=self._writing.key_parameters(),
+            earlier_token=token,
+        )
 
     def send(self, part: Part, request: Callable[[dict[str, str]], T]) -> T:
         """Result of request, which sends a part and takes the parameters of its checksum.

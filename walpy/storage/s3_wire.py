@@ -7,13 +7,17 @@ as does every failure of the connection: the caller then leaves the request to t
 import socket
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from threading import Event
 
 TLS_MODULE = "walpy.storage.tls"  # imported for https alone
 
 LARGEST_LINE = 16 << 10  # bytes of a line of an answer's head
 MOST_HEADERS = 100
 SEND_SIZE = 256 << 10  # bytes; the time-out holds for so many, so that a slow line is no failure
+NO_CONTENT = 204
 LARGEST_TEXT = 4 << 20  # bytes of an answer that is read whole: an error, a page of a listing
 
 
@@ -64,15 +68,27 @@ class Connection:
         """Whether the last answer was read to its end, and the next request may be sent."""
         return self._rest == 0 and not self._received and not self._is_last
 
-    def request(self, method: str, target: str, headers: Mapping[str, str], body: memoryview | bytes = b"") -> Answer:
-        """Send a request; its answer, up to the body. Raises WireError."""
+    def request(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: memoryview | bytes = b"",
+        cancel: "Event | None" = None,
+    ) -> Answer:
+        """Send a request; its answer, up to the body. Raises WireError, also when cancel is set meanwhile."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {target} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
         try:
             self._socket.sendall(head.encode("latin-1"))
             for start in range(0, len(body), SEND_SIZE):
+                if cancel and cancel.is_set():
+                    raise WireError("cancelled")
                 self._socket.sendall(body[start : start + SEND_SIZE])
-            return self._answer()
+            answer = self._answer()
+            if method == "HEAD":
+                self._rest = 0
+            return answer
         except (OSError, ValueError) as error:
             raise WireError(f"no answer: {error}") from error
 
@@ -114,7 +130,7 @@ class Connection:
             if not colon or len(headers) == MOST_HEADERS:
                 raise WireError("malformed headers")
             headers[name.lower()] = value.strip()
-        self._rest = _body_size(headers)
+        self._rest = 0 if int(status) == NO_CONTENT else _body_size(headers)
         self._is_last = headers.get("connection", "").lower() == "close"
         return Answer(int(status), headers, self._rest)
 
