@@ -4,6 +4,8 @@ Source: PostgreSQL, src/include/storage/checksum_impl.h (a variant of FNV-1a in 
 bufpage.c, PageIsVerified (which pages are right).
 """
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,21 +49,40 @@ def wrong_pages(pages: memoryview, first_block: int, *, page_size: int, start_ls
     return [int(index) for index in suspects if words[index].any()]
 
 
+class _Scratch(threading.local):
+    """Memory of one thread, used again for each call: fresh memory takes as long as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._words: Words = np.empty(0, dtype=np.uint32)
+
+    def take(self, *sizes: int) -> list[Words]:
+        """Arrays of so many words; their content is rubbish."""
+        if len(self._words) < sum(sizes):
+            self._words = np.empty(sum(sizes), dtype=np.uint32)
+        ends = np.cumsum(sizes)
+        return [self._words[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+
+
+_scratch = _Scratch()
+
+
 def checksums(words: Words, blocks: Words) -> Words:
     """Checksum of every page. words: (pages, page size / 4); blocks: (pages,), numbers within the relation.
 
     Memory: a copy of the pages, lane by lane: numpy works on one long row in half the time of many short ones.
     """
     count = len(words)
-    rows = words.reshape(count, -1, LANES).swapaxes(0, 1).copy()
+    lanes = count * LANES
+    copy, sums, mixed, shifted = _scratch.take(words.size, lanes, lanes, lanes)
+    rows = copy.reshape(-1, count, LANES)
+    np.copyto(rows, words.reshape(count, -1, LANES).swapaxes(0, 1))
     rows[0, :, CHECKSUM_IN_WORD] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
-    sums = np.tile(LANE_STARTS, count)
-    mixed, shifted = np.empty_like(sums), np.empty_like(sums)
+    sums.reshape(count, LANES)[:] = LANE_STARTS
     for row in (*rows.reshape(len(rows), -1), *[np.uint32(0)] * EXTRA_ROUNDS):
-        np.bitwise_xor(sums, row, out=mixed)
-        np.right_shift(mixed, SHIFT, out=shifted)
-        np.multiply(mixed, PRIME, out=sums)
-        np.bitwise_xor(sums, shifted, out=sums)
+        np.bitwise_xor(sums, row, mixed)
+        np.right_shift(mixed, SHIFT, shifted)
+        np.multiply(mixed, PRIME, sums)
+        np.bitwise_xor(sums, shifted, sums)
     folded: Words = np.bitwise_xor.reduce(sums.reshape(count, LANES), axis=1) ^ blocks
     return folded % np.uint32(65535) + np.uint32(1)
 
