@@ -1,4 +1,4 @@
-"""The commands that look after an archive: wal-show, wal-verify, backup-mark, copy, wal-restore."""
+"""The commands that look after an archive: wal-show, wal-verify, backup-mark, copy, wal-restore, wal-receive."""
 
 from typing import Annotated
 
@@ -119,6 +119,16 @@ def wal_restore(
     restore(open_archive(ctx.ensure_object(Invocation).load()), target, source)
 
 
+def wal_receive(ctx: typer.Context) -> None:
+    """Archive the WAL that a server streams, without an archive_command.
+
+    Uses a replication slot, and makes it if need be (WALG_SLOTNAME). Runs until it is stopped.
+    """
+    from walpy.wal.receive import wal_receive as receive
+
+    receive(open_archive(ctx.ensure_object(Invocation).load()))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("wal-show", cls=Command)(wal_show)
@@ -126,3 +136,4 @@ def register(app: typer.Typer) -> None:
     app.command("backup-mark", cls=Command)(backup_mark)
     app.command("copy", cls=Command)(copy)
     app.command("wal-restore", cls=Command)(wal_restore)
+    app.command("wal-receive", cls=Command)(wal_receive)

@@ -20,7 +20,6 @@ WALG_ONLY = frozenset(
         "catchup-receive",
         "catchup-send",
         "pgbackrest",
-        "wal-receive",
     }
 )
 

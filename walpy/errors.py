@@ -15,6 +15,7 @@ WalpyError                     1   base
 ├── InvalidWal                 1   a WAL file that must not be archived (or handed to PostgreSQL)
 ├── BackupError                1   a base backup cannot be taken, found or restored
 ├── PostgresError              1   the server refused or failed
+│   └── ServerGone             1   transient: it takes no connection now, or one broke
 ├── WorkerDied                 1   a worker process ended without a result
 └── Interrupted          128 + n   SIGTERM, SIGINT or SIGHUP
 """
@@ -105,6 +106,12 @@ class BackupError(WalpyError):
 
 class PostgresError(WalpyError):
     """The server cannot be reached, or refused what a backup needs."""
+
+
+class ServerGone(PostgresError):
+    """The server takes no connection now, or one has broken."""
+
+    transient = True
 
 
 class WorkerDied(WalpyError):

@@ -93,8 +93,8 @@ def test_more_wrong_usage(argv: list[str], message: str, capsys: pytest.CaptureF
 
 
 def test_commands_that_are_walgs_alone_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["wal-receive", "--from", "a"]) == 1
-    assert "This version of walpy has no wal-receive. WAL-G's works on the same archive." in capsys.readouterr().err
+    assert main(["catchup-push", "--from-lsn", "1"]) == 1
+    assert "This version of walpy has no catchup-push. WAL-G's works on the same archive." in capsys.readouterr().err
     assert WALG_ONLY.isdisjoint(get_command(app).commands)  # type: ignore[attr-defined]
 
 

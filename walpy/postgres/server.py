@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import make_conninfo
 
-from walpy.errors import PostgresError
+from walpy.errors import PostgresError, ServerGone
 from walpy.postgres.lsn import parse_lsn
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Server:
             )
         elif self._connection.closed:
             hint = "The server was stopped or restarted, or the network failed: start the backup again."
-        return PostgresError(f"{what} failed on {self._place}: {_first_line(error)}", hint)
+        return PostgresError(f"{what} failed on {self._place}: {first_line(error)}", hint)
 
 
 def connect(config: "Config", database: str = "") -> Server:
@@ -231,28 +231,37 @@ def connect(config: "Config", database: str = "") -> Server:
 
     Several hosts, services, password files and the rest of libpq's settings work as everywhere. Raises PostgresError.
     """
-    parameters: dict[str, ConnParam] = {"client_encoding": "UTF8", **KEEPALIVES, **config.postgres_parameters()}
-    if database:
-        parameters["dbname"] = database
-    if not any(config.is_set(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE")):
-        parameters.update(_local_socket(config.text("PGPORT", "5432")))
-    try:
-        connection = psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
-    except psycopg.Error as error:
-        raise PostgresError(
-            f"cannot connect to PostgreSQL at {_asked_for(parameters)}: {_first_line(error)}",
-            "Is the server running? PGHOST (also a socket directory), PGPORT, PGUSER, PGDATABASE and PGPASSFILE "
-            "say how to connect.",
-        ) from error
-    info = connection.info
-    place = f"host {info.host!r} port {info.port} user {info.user!r} database {info.dbname!r}"
-    server = Server(connection, place)
+    connection = open_connection(config, **({"dbname": database} if database else {}))
+    server = Server(connection, place_of(connection))
     try:
         server.query("preparing the session", SESSION)
     except BaseException:
         server.close()
         raise
     return server
+
+
+def open_connection(config: "Config", **keywords: "ConnParam") -> "psycopg.Connection[tuple[object, ...]]":
+    """A bare connection; keywords of libpq go before those of the settings. Raises PostgresError, ServerGone."""
+    parameters: dict[str, ConnParam] = {"client_encoding": "UTF8", **KEEPALIVES, **config.postgres_parameters()}
+    parameters.update(keywords)
+    if not any(config.is_set(key) for key in ("PGHOST", "PGHOSTADDR", "PGSERVICE")):
+        parameters.update(_local_socket(config.text("PGPORT", "5432")))
+    try:
+        return psycopg.connect(make_conninfo("", **parameters), autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        is_answer = error.sqlstate not in (None, errors.CannotConnectNow.sqlstate)
+        raise (PostgresError if is_answer else ServerGone)(
+            f"cannot connect to PostgreSQL at {_asked_for(parameters)}: {first_line(error)}",
+            "Is the server running? PGHOST (also a socket directory), PGPORT, PGUSER, PGDATABASE and PGPASSFILE "
+            "say how to connect.",
+        ) from error
+
+
+def place_of(connection: "psycopg.Connection[tuple[object, ...]]") -> str:
+    """Host, port, user and database of a connection, for messages."""
+    info = connection.info
+    return f"host {info.host!r} port {info.port} user {info.user!r} database {info.dbname!r}"
 
 
 def _local_socket(port: str) -> "dict[str, ConnParam]":
@@ -268,7 +277,7 @@ def _asked_for(parameters: "dict[str, ConnParam]") -> str:
     return " ".join(f"{names[key]} {parameters[key]!r}" for key in names if key in parameters) or "libpq's defaults"
 
 
-def _first_line(error: psycopg.Error) -> str:
+def first_line(error: psycopg.Error) -> str:
     """The server's message, without the context and the cursor under the statement that follow it."""
     return (error.diag.message_primary or str(error)).strip().partition("\n")[0] or type(error).__name__
 

@@ -42,11 +42,12 @@ class Fingerprint(NamedTuple):
 class SourceFile:
     """A local file to be archived, which must not change while it is read. A context manager.
 
-    Raises WalpyError when it cannot be opened or is no regular file.
+    shown: the path that it goes by, when it is another one. Raises WalpyError when it cannot be opened or is no regular
+    file.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, shown: str = "") -> None:
+        self.path = shown or path
         self._file = _open(path)
         self.fingerprint = Fingerprint.of(os.fstat(self._file.fileno()))
 

@@ -61,9 +61,18 @@ class WalMetadata:
         """Store the metadata of the local WAL file at path, or add it to those that wait for their object."""
         if not self.wanted:
             return
-        name = os.path.basename(path)
         try:
-            entry = {name: {"created_time": _rfc3339(os.stat(path).st_mtime_ns), "date_fmt": layout.DATE_FORMAT}}
+            modified_ns = os.stat(path).st_mtime_ns
+        except OSError as error:
+            raise WalpyError(f"cannot keep the metadata of {path!r}: {error.strerror}") from error
+        self.store_of(os.path.basename(path), modified_ns)
+
+    def store_of(self, name: str, modified_ns: int) -> None:
+        """The same for a file that is not there any more."""
+        if not self.wanted:
+            return
+        try:
+            entry = {name: {"created_time": _rfc3339(modified_ns), "date_fmt": layout.DATE_FORMAT}}
             if not self._bulk:
                 self._archive.put_json(f"{layout.WAL_FOLDER}/{name}.json", entry)
                 return
