@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from walpy import cli_plain
-from walpy.archive import open_archive, open_stored
+from walpy.archive import open_archive
 from walpy.cli_invocation import Invocation, progress_for
-from walpy.cli_usage import Command
+from walpy.cli_usage import Command, separate_archives
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
 
@@ -96,11 +96,7 @@ def copy(
     """
     from walpy.backup.copy import copy_backups
 
-    missing = [f'"{flag}"' for flag, value in (("from", source), ("to", target)) if not value]
-    if missing:
-        ctx.fail(f"required flag(s) {', '.join(missing)} not set")
-    invocation = ctx.ensure_object(Invocation)
-    archives = [open_stored(invocation.load_separate(path)) for path in (source, target)]
+    archives = separate_archives(ctx, source, target)
     progress = progress_for(archives[0].config)
     copy_backups(archives[0], archives[1], backup_name, progress, with_history=with_history)
 

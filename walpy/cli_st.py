@@ -7,9 +7,9 @@ import typer
 
 from walpy import objects
 from walpy.archive import Archive, open_archive
-from walpy.cli_invocation import Invocation, print_result
-from walpy.cli_usage import Command, Group
-from walpy.errors import WalpyError
+from walpy.cli_invocation import Invocation, print_result, progress_for
+from walpy.cli_usage import Command, Group, separate_archives
+from walpy.errors import UsageError, WalpyError
 
 app = typer.Typer(help="Look at, move and remove single objects.", invoke_without_command=True, rich_markup_mode=None)
 check = typer.Typer(help="Check access to the storage.", invoke_without_command=True, rich_markup_mode=None)
@@ -123,6 +123,24 @@ def rm(
     archive = _archive(ctx, target)
     for found in objects.matching_objects(archive, prefix) if glob else [prefix]:
         objects.remove_objects(archive, found)
+
+
+@app.command("copy", cls=Command)
+def copy(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Configuration of the source.")] = "",
+    target: Annotated[str, typer.Option("--to", metavar="FILE", help="Configuration of the target.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", "-p", help="Of the names; default: all.", show_default=False)] = "",
+    decrypt_source: Annotated[bool, typer.Option("--decrypt-source", "-d", help="Not in this version.")] = False,
+    encrypt_source: Annotated[bool, typer.Option("--encrypt-source", "-e", help="Not in this version.")] = False,
+) -> None:
+    """Copy objects to another archive, as they are stored. Run it again after a failure: it goes on where it was."""
+    from walpy.copying import copy_objects
+
+    if decrypt_source or encrypt_source:
+        raise UsageError("this version of walpy neither decrypts nor encrypts", "Use WAL-G for it.")
+    archives = separate_archives(ctx, source, target)
+    copy_objects(*archives, prefix, progress_for(archives[0].config))
 
 
 @check.command("read", cls=Command)

@@ -6,6 +6,8 @@ import sys
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from walpy.archive import Archive, open_stored
+from walpy.cli_invocation import Invocation
 from walpy.values import parse_boolean
 
 # The error for wrong usage of every version of typer, whether it brings its own click or not.
@@ -109,3 +111,12 @@ def _message(error: Exception) -> str:
     if option.startswith("--"):
         return f"unknown flag: {option}"
     return f"unknown shorthand flag: {option[1:2]!r} in {option}"
+
+
+def separate_archives(ctx: typer.Context, source: str, target: str) -> tuple[Archive, Archive]:
+    """The archives that --from and --to name, for objects as they are stored. Raises ConfigError."""
+    missing = [f'"{flag}"' for flag, value in (("from", source), ("to", target)) if not value]
+    if missing:
+        ctx.fail(f"required flag(s) {', '.join(missing)} not set")
+    invocation = ctx.ensure_object(Invocation)
+    return open_stored(invocation.load_separate(source)), open_stored(invocation.load_separate(target))

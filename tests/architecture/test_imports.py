@@ -46,7 +46,7 @@ LAYERS = [
     ],
     ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
     ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
-    ["walpy.wal", "walpy.backup", "walpy.objects"],
+    ["walpy.wal", "walpy.backup", "walpy.objects", "walpy.copying"],
     ["walpy.agent"],
     [
         "walpy.cli_invocation",
@@ -73,6 +73,7 @@ DOORS = {
     "walpy.cli_commands": "the body of the command that runs",
     "walpy.cli_plain": "the body of the command that runs",
     "walpy.cli_daemon": "the daemon",
+    "walpy.cli_st": "the body of the command that runs",
     "walpy.cli_archive": "the body of the command that runs",
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",

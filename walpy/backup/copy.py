@@ -5,14 +5,12 @@ objects, in an order that leaves no listed backup incomplete wherever it stops: 
 each after that of the backup it is made on. What the target has already is left alone, so that a copy that was stopped
 goes on where it was.
 
-Memory: names of the parts, PARALLEL objects under way, what the inventory states; WAL is listed as it goes.
+Memory: names of the parts, what copying states, what the inventory states; WAL is listed as it goes.
 """
 
 import logging
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from typing import Final, NamedTuple
 
@@ -29,7 +27,8 @@ from walpy.backup.catalog import (
 )
 from walpy.backup.mark import chain_by
 from walpy.backup.retention import position_of
-from walpy.errors import BackupError, ConfigError, ObjectMissing
+from walpy.copying import Copying, CopySummary, pairs
+from walpy.errors import BackupError, ObjectMissing
 from walpy.progress import Progress
 from walpy.storage.base import StoredObject
 from walpy.wal.history import SegmentRanges
@@ -45,7 +44,6 @@ from walpy.wal.segment import (
     wal_kind,
 )
 
-PARALLEL: Final = 8  # objects copied at the same time
 END: Final = "G"  # follows every WAL name
 
 logger = logging.getLogger(__name__)
@@ -58,18 +56,6 @@ class WalRange(NamedTuple):
     last: str
 
 
-class CopySummary(NamedTuple):
-    """What a copy did: objects and bytes that were written, objects that were there."""
-
-    copied: int
-    size: int
-    present: int
-
-
-class Conflict(BackupError):
-    """The target has another object of that name."""
-
-
 def copy_backups(
     source: Archive, target: Archive, name: str, progress: Progress, *, with_history: bool = False
 ) -> CopySummary:
@@ -78,11 +64,9 @@ def copy_backups(
     with_history: also all WAL that follows. Raises BackupError, before anything is written, for an unknown backup, a
     missing segment, and an object that the target has with other content; ConfigError for one archive on both sides.
     """
-    if source.storage.url == target.storage.url:
-        raise ConfigError(f"source and target are the same archive: {source.storage.url}")
+    copying = Copying(source, target, progress)
     requested = _requested(source, name)
     chains = _chains(source, requested)
-    copying = _Copying(source, target, progress)
     stages = _Stages()
     for backup in dict.fromkeys(backup for names in chains for backup in names):
         stages.add(backup, source, target, copying)
@@ -99,7 +83,7 @@ def copy_backups(
     finally:
         progress.finish()
     logger.info("Success copy.")
-    return CopySummary(copying.copied, copying.copied_size, copying.present)
+    return copying.summary
 
 
 def _requested(source: Archive, name: str) -> list[str]:
@@ -139,10 +123,10 @@ class _Stages:
         self.metadata: list[StoredObject] = []
         self.sentinels: dict[str, StoredObject] = {}
 
-    def add(self, backup: str, source: Archive, target: Archive, copying: "_Copying") -> None:
+    def add(self, backup: str, source: Archive, target: Archive, copying: Copying) -> None:
         """Add what the target lacks of one backup. Raises Conflict."""
         folder = layout.backup_folder(backup)
-        for item, present in _pairs(source.storage.list(folder), target.storage.list(folder)):
+        for item, present in pairs(source.storage.list(folder), target.storage.list(folder)):
             is_document = item.name == layout.metadata(backup)
             if copying.is_missing(item, present, by_content=is_document):
                 (self.metadata if is_document else self.parts).append(item)
@@ -197,13 +181,13 @@ class _WalPlan:
         """Wanted objects of the source, with the target's."""
         cut = len(layout.WAL_FOLDER) + 1
         wanted = (item for item in source.storage.list(layout.WAL_FOLDER) if self.holds(item.name[cut:]))
-        return _pairs(wanted, target.storage.list(layout.WAL_FOLDER))
+        return pairs(wanted, target.storage.list(layout.WAL_FOLDER))
 
     def missing(self, source: Archive, target: Archive) -> Iterator[StoredObject]:
         """Wanted objects that the target lacks."""
         return (item for item, present in self.pairs(source, target) if present is None)
 
-    def check(self, copying: "_Copying", segment_size: int, *, with_history: bool) -> None:
+    def check(self, copying: Copying, segment_size: int, *, with_history: bool) -> None:
         """Count what will be copied. Raises Conflict, and BackupError when a segment is missing."""
         inventory = Inventory(self._counted(copying), segment_size)
         for name in inventory.strange:
@@ -214,7 +198,7 @@ class _WalPlan:
             for timeline in inventory.timelines:
                 _check_gaps(timeline, inventory.segments[timeline].gaps())
 
-    def _counted(self, copying: "_Copying") -> Iterator[str]:
+    def _counted(self, copying: Copying) -> Iterator[str]:
         """Names of the wanted WAL files, each compared with the target's. Raises Conflict."""
         cut = len(layout.WAL_FOLDER) + 1
         for item, present in self.pairs(copying.source, copying.target):
@@ -240,75 +224,3 @@ def _check_gaps(timeline: int, gaps: Iterable[tuple[int, int]]) -> None:
         raise BackupError(
             f"gap in PostgreSQL WAL history on timeline {timeline:08X} between segments {first - 1} and {last + 1}"
         )
-
-
-def _pairs(
-    source: Iterable[StoredObject], target: Iterable[StoredObject]
-) -> Iterator[tuple[StoredObject, StoredObject | None]]:
-    """Objects of one listing, each with that of the same name in the other one. Both are in name order."""
-    others = iter(target)
-    other = next(others, None)
-    for item in source:
-        while other is not None and other.name < item.name:
-            other = next(others, None)
-        yield item, other if other is not None and other.name == item.name else None
-
-
-# ---- objects
-
-
-class _Copying:
-    """Compares and copies objects, PARALLEL at a time."""
-
-    def __init__(self, source: Archive, target: Archive, progress: Progress) -> None:
-        self.source = source
-        self.target = target
-        self.size = 0  # bytes that will be copied
-        self.copied = 0
-        self.copied_size = 0
-        self.present = 0
-        self._progress = progress
-
-    def is_missing(self, item: StoredObject, present: StoredObject | None, *, by_content: bool = False) -> bool:
-        """Whether the target lacks an object. Raises Conflict when it has another one of that name.
-
-        Parts and WAL are the same when their sizes are; by_content: documents, which may differ by a word.
-        """
-        if present is None:
-            self.size += item.size
-            return True
-        self.present += 1
-        if present.size != item.size:
-            raise Conflict(
-                f'destination object "{item.name}" conflicts with source: source size {item.size}, '
-                f"destination size {present.size}"
-            )
-        if by_content and self.source.get_bytes(item.name) != self.target.get_bytes(item.name):
-            raise Conflict(f'destination object "{item.name}" conflicts with source: the contents differ')
-        return False
-
-    def run(self, items: Iterable[StoredObject]) -> None:
-        """Copy objects. Raises the first failure; what is under way then is completed, the rest is not begun."""
-        under_way: deque[tuple[StoredObject, Future[None]]] = deque()
-        with ThreadPoolExecutor(PARALLEL, "copy") as pool:
-            try:
-                for item in items:
-                    if len(under_way) == 2 * PARALLEL:
-                        self._finish(*under_way.popleft())
-                    under_way.append((item, pool.submit(self._copy, item.name)))
-                while under_way:
-                    self._finish(*under_way.popleft())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _copy(self, name: str) -> None:
-        with self.source.storage.open(name) as reader:
-            self.target.storage.put(name, reader, create_only=True)
-        logger.info('Copied "%s" to "%s" without transformation.', name, name)
-
-    def _finish(self, item: StoredObject, future: "Future[None]") -> None:
-        future.result()
-        self.copied += 1
-        self.copied_size += item.size
-        self._progress.advance(item.size)

@@ -13,9 +13,10 @@ from tests.fixtures.golden import GOLDEN, RICH, golden_archive
 from tests.fixtures.s3_server import S3Server, settings
 from walpy.archive import Archive, open_archive, open_stored
 from walpy.backup.catalog import read_metadata
-from walpy.backup.copy import Conflict, copy_backups
+from walpy.backup.copy import copy_backups
 from walpy.cli import main
 from walpy.config import Config
+from walpy.copying import Conflict
 from walpy.errors import BackupError, ConfigError, InvalidWal, StorageUnavailable
 from walpy.layout import IDENTITY, admitted_identity
 from walpy.progress import SilentProgress
