@@ -102,6 +102,7 @@ install_test_programs() {
     command -v zstd >/dev/null || wanted="$wanted zstd"
     command -v setpriv >/dev/null || wanted="$wanted util-linux"
     command -v strace >/dev/null || wanted="$wanted strace"
+    command -v pgbackrest >/dev/null || wanted="$wanted pgbackrest"
     # shellcheck disable=SC2086
     [ -z "$wanted" ] || apt_install $wanted
 }

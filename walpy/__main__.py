@@ -90,7 +90,9 @@ def run_cli(argv: Sequence[str]) -> int:
     except Interrupted as error:  # while the command line was loaded
         log_failure(error)
         return 128 + error.signal_number
-    if code and "wal-fetch" in argv:  # wrong usage: a recovery must not take it for the end of the archive
+    if (
+        code == 1 and "wal-fetch" in argv
+    ):  # wrong usage, or pgbackrest wal-fetch has failed: a recovery must not take it for the end of the archive
         return _fetch_code(UsageError("wrong usage"), RECOVERY_DESTINATION, Config())
     return code
 

@@ -168,7 +168,10 @@ class Archive:
             yield chunks
 
     def _decode_wal(self, file_name: str, name: str, chunks: "Iterable[Chunk]") -> "Generator[Chunk, None, None]":
-        extension = name.removeprefix(layout.wal_object(file_name, "")).lstrip(".")
+        return self.decode_object(name, name.removeprefix(layout.wal_object(file_name, "")).lstrip("."), chunks)
+
+    def decode_object(self, name: str, extension: str, chunks: "Iterable[Chunk]") -> "Generator[Chunk, None, None]":
+        """As decode; what is damaged is told by the object's name."""
         try:
             yield from self.decode(extension, chunks)
         except DataCorrupt as error:
@@ -179,7 +182,7 @@ class Archive:
         """Decoded chunks of an object; extension None: what follows the last dot of its name."""
         if extension is None:
             extension = name.rpartition("/")[2].rpartition(".")[2]
-        with self.storage.open(name) as reader, closing(self.decode(extension, reader)) as chunks:
+        with self.storage.open(name) as reader, closing(self.decode_object(name, extension, reader)) as chunks:
             yield chunks
 
     def put_json(self, name: str, document: object, *, create_only: bool = False) -> Stored:

@@ -21,7 +21,6 @@ WALG_ONLY = frozenset(
         "catchup-push",
         "catchup-receive",
         "catchup-send",
-        "pgbackrest",
     }
 )
 

@@ -30,15 +30,18 @@ logger = logging.getLogger(__name__)
 
 
 class Backup(NamedTuple):
-    """One backup of a listing; modified is when its sentinel was stored."""
+    """One backup of a listing; modified is when its sentinel was stored. first_wal: when the name does not tell it."""
 
     name: str
     modified: Timestamp
     storage_name: str = "default"
+    first_wal: str = ""
 
     @property
     def wal_file_name(self) -> str:
-        """First WAL file that the backup needs; all Z when the name tells none."""
+        """First WAL file that the backup needs; all Z when nothing tells it."""
+        if self.first_wal:
+            return self.first_wal
         match = _WAL_NAME.search(self.name)
         return match.group() if match else "Z" * 24
 

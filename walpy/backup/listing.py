@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from walpy.archive import Archive
@@ -51,11 +51,11 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     logger.info("List backups from storages: [default]")
     rows = detailed_rows(archive) if detail else [Row(backup) for backup in list_backups(archive)]
     if json:
-        return _json(rows, pretty=pretty)
+        return print_json(rows, pretty=pretty)
     if not rows:
         logger.info(NO_BACKUPS)
         return ""
-    return _table(rows, detail=detail) if pretty else _plain(rows, detail=detail)
+    return pretty_table(rows, detail=detail) if pretty else plain(rows, detail=detail)
 
 
 def detailed_rows(archive: Archive) -> list[Row]:
@@ -72,24 +72,41 @@ def detailed_rows(archive: Archive) -> list[Row]:
     return [rows[index] for index in order]
 
 
-def _plain(rows: Sequence[Row], *, detail: bool) -> str:
-    headers = [plain for plain, _ in _columns(detail=detail)]
-    table = [headers, *(list(_cells(row, Timestamp.rfc3339)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = (
-        " ".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + f" {line[-1]}"
-        for line in table
+def plain(rows: Sequence[Row], *, detail: bool = False) -> str:
+    """Columns of text."""
+    headers = [name for name, _ in _columns(detail=detail)]
+    return plain_lines(headers, [list(_cells(row, Timestamp.rfc3339)) for row in rows])
+
+
+def plain_lines(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, all but the last as wide as their widest."""
+    lines = [headers, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        " ".join(cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)) + f" {line[-1]}\n"
+        for line in lines
     )
-    return "".join(f"{line}\n" for line in lines)
 
 
-def _table(rows: Sequence[Row], *, detail: bool) -> str:
-    columns = [Column("#", is_number=True), *(Column(title) for _, title in _columns(detail=detail))]
-    return table(columns, [[str(number), *_cells(row, _rfc850)] for number, row in enumerate(rows)])
+def pretty_table(rows: Sequence[Row], *, detail: bool = False) -> str:
+    """A table with numbered rows."""
+    return numbered_table(_columns(detail=detail), [list(_cells(row, rfc850)) for row in rows])
 
 
-def _json(rows: Sequence[Row], *, pretty: bool) -> str:
-    text = f"[{','.join(map(json_object, rows))}]"
+def numbered_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+    """A table of columns, by their plain and their pretty titles, with the number of each row in front."""
+    titles = [Column("#", is_number=True), *(Column(title) for _, title in columns)]
+    return table(titles, [[str(number), *cells] for number, cells in enumerate(rows)])
+
+
+def print_json(rows: Sequence[Row], *, pretty: bool) -> str:
+    """A line of JSON, or many with indentation."""
+    return json_lines(map(json_object, rows), pretty=pretty)
+
+
+def json_lines(objects: Iterable[str], *, pretty: bool) -> str:
+    """JSON objects as a list, in one line or indented."""
+    text = f"[{','.join(objects)}]"
     return (indented(text, _INDENT) if pretty else text) + "\n"
 
 
@@ -124,8 +141,8 @@ def _members(row: Row) -> Iterator[str]:
         yield from (f'"{name}":{value}' for name, value in row.metadata.members())
 
 
-def _rfc850(moment: Timestamp) -> str:
-    """With the local zone's abbreviation where the time is in local time, as Go prints it."""
+def rfc850(moment: Timestamp) -> str:
+    """For people, with the local zone's abbreviation where the time is in local time, as Go prints it."""
     local = time.localtime(moment.ns // 1_000_000_000)
     is_local = moment.utc_offset_seconds != 0 and local.tm_gmtoff == moment.utc_offset_seconds
     return moment.rfc850(local.tm_zone if is_local else "")

@@ -10,13 +10,15 @@ from walpy.config_file import find_config_file
 _RECOVERY_SIGNAL = 12_00_00  # the version from which recovery settings live in postgresql.conf
 
 
-def next_steps(destination: str, pg_version: int, arguments: Sequence[str] = ()) -> tuple[str, ...]:
+def next_steps(
+    destination: str, pg_version: int, arguments: Sequence[str] = (), command: str = "wal-fetch"
+) -> tuple[str, ...]:
     """Shell commands for this server.
 
     pg_version: as server_version_num; 0 unknown, taken for a current one. arguments: what restore_command must give
-    walpy beside its own, see given_arguments().
+    walpy beside its own, see given_arguments(). command: of walpy, that fetches WAL.
     """
-    restore_command = _restore_command(arguments)
+    restore_command = _restore_command(arguments, command)
     place = shlex.quote(destination)
     steps = []
     if os.geteuid() == 0:
@@ -39,10 +41,10 @@ def given_arguments(config: Config) -> list[str]:
     return own + arguments[1:]
 
 
-def _restore_command(arguments: Sequence[str]) -> str:
+def _restore_command(arguments: Sequence[str], command: str) -> str:
     """The line of the configuration file, as a word of the shell."""
     flags = [shlex.quote(argument).replace("%", "%%") for argument in arguments]
-    value = " ".join(["walpy", *flags, "wal-fetch %f %p"]).replace("\\", "\\\\").replace("'", "''")
+    value = " ".join(["walpy", *flags, command, "%f %p"]).replace("\\", "\\\\").replace("'", "''")
     line = f"restore_command = '{value}'"
     return shlex.quote(line) if set(line) & set('"$`\\!') else f'"{line}"'
 

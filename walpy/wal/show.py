@@ -1,7 +1,8 @@
 """wal-show: the timelines of an archive, their gaps and backups; as WAL-G prints them."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from walpy.archive import Archive
@@ -27,6 +28,8 @@ _COLUMNS: Final = (
     Column("STATUS"),
 )
 _BACKUPS_COLUMN: Final = Column("BACKUPS COUNT", is_number=True)
+
+History = Callable[[int], list[Switch]]
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +62,26 @@ def wal_show(archive: Archive, *, json: bool = False, with_backups: bool = True)
         logger.info("%s in storage.", NO_BACKUPS)
     for name in inventory.strange:
         logger.warning("%s is no segment of %d bytes: see WALG_PG_WAL_SIZE", name, segment_size)
-    rows = [_timeline_row(archive, inventory, timeline, backups) for timeline in inventory.timelines]
+    return show(inventory, partial(read_history, archive), backups, json=json, with_backups=with_backups)
+
+
+def show(inventory: Inventory, history: History, backups: Sequence[Row], *, json: bool, with_backups: bool) -> str:
+    """The whole output for an inventory. history: rows of a timeline's history file; raises ObjectMissing."""
+    rows = [_timeline_row(history, inventory, timeline, backups) for timeline in inventory.timelines]
     if json:
         return "[" + ",".join(_json(row, with_backups=with_backups) for row in rows) + "]"
     columns = (*_COLUMNS, _BACKUPS_COLUMN) if with_backups else _COLUMNS
     return table(columns, [list(_cells(row, with_backups=with_backups)) for row in rows])
 
 
-def _timeline_row(archive: Archive, inventory: Inventory, timeline: int, backups: Sequence[Row]) -> TimelineRow:
+def _timeline_row(history: History, inventory: Inventory, timeline: int, backups: Sequence[Row]) -> TimelineRow:
     segments = inventory.segments[timeline]
     try:
-        history = read_history(archive, timeline)
+        switches = history(timeline)
     except ObjectMissing:
-        history = []
+        switches = []
     own = [row for row in backups if _lies_on(row, timeline, segments, inventory.segment_size)]
-    return TimelineRow(timeline, segments, inventory.segment_size, history[-1] if history else None, own)
+    return TimelineRow(timeline, segments, inventory.segment_size, switches[-1] if switches else None, own)
 
 
 def _lies_on(row: Row, timeline: int, segments: SegmentRanges, segment_size: int) -> bool:

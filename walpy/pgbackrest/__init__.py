@@ -1,0 +1,1 @@
+"""Reading a pgBackRest repository that lies at the archive's prefix: for whoever comes from there."""
