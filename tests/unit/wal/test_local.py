@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.wal.synthetic import FIRST, SYSTEM_IDENTIFIER, DataDirectory
 from walpy.config import Config
+from walpy.errors import DataCorrupt, WalpyError
 from walpy.wal.local import find_wal_directory, state_directory
 from walpy.wal.segment import MIB
 
@@ -19,6 +20,32 @@ def test_the_wal_directory_of_a_data_directory(tmp_path: Path, monkeypatch: pyte
     assert found.cluster().segment_size == MIB
     monkeypatch.chdir(data.path)
     assert find_wal_directory(f"pg_wal/{FIRST}") == found
+
+
+def test_a_pg_control_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "data")
+    found = find_wal_directory(str(data.wal / FIRST))
+    assert found is not None
+    control = data.path / "global/pg_control"
+    content = control.read_bytes()
+    assert found.cluster().system_identifier == SYSTEM_IDENTIFIER
+    control.write_bytes(bytes(len(content)))
+    with pytest.raises(DataCorrupt):
+        found.cluster()
+    control.write_bytes(content)
+    assert found.cluster().system_identifier == SYSTEM_IDENTIFIER
+    control.unlink()
+    with pytest.raises(WalpyError, match="cannot read"):
+        found.cluster()
+
+
+def test_whether_a_server_runs(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path / "data")
+    found = find_wal_directory(str(data.wal / FIRST))
+    assert found is not None
+    assert not found.is_served
+    data.serve()
+    assert found.is_served
 
 
 def test_a_linked_wal_directory(tmp_path: Path) -> None:
