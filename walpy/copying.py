@@ -1,5 +1,6 @@
 """Copies objects from one archive to another, byte for byte, several at a time; what is there already is compared.
 
+Where both lie on one server, and it can, it copies them itself; else they pass through here.
 Nothing is ever replaced, so a copy that was stopped goes on where it was. Memory: PARALLEL objects under way, each what
 the source's reader and the target's put hold.
 """
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 from walpy.archive import Archive
 from walpy.errors import BackupError, ConfigError
 from walpy.progress import Progress
-from walpy.storage.base import StoredObject
+from walpy.storage.base import CopiesItself, StoredObject
 
 PARALLEL: Final = 8  # objects copied at the same time
 
@@ -77,16 +78,18 @@ class Copying:
                 for item in items:
                     if len(under_way) == 2 * PARALLEL:
                         self._finish(*under_way.popleft())
-                    under_way.append((item, pool.submit(self._copy, item.name)))
+                    under_way.append((item, pool.submit(self._copy, item)))
                 while under_way:
                     self._finish(*under_way.popleft())
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _copy(self, name: str) -> None:
-        with self.source.storage.open(name) as reader:
-            self.target.storage.put(name, reader, create_only=True)
+    def _copy(self, item: StoredObject) -> None:
+        name, source, target = item.name, self.source.storage, self.target.storage
+        if not (isinstance(target, CopiesItself) and target.take(source, item)):
+            with source.open(name) as reader:
+                target.put(name, reader, create_only=True)
         logger.info('Copied "%s" to "%s" without transformation.', name, name)
 
     def _finish(self, item: StoredObject, future: "Future[None]") -> None:

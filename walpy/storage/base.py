@@ -8,7 +8,7 @@ retried when an error comes out.
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from walpy.errors import StorageError
 
@@ -114,6 +114,18 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Release connections; the storage is of no use afterwards."""
+        ...
+
+
+@runtime_checkable
+class CopiesItself(Protocol):
+    """A Storage that can copy objects of some other storages without their bytes passing through here."""
+
+    def take(self, source: Storage, item: StoredObject) -> bool:
+        """Copy an object, create-only; False when that cannot be done here, and nothing was.
+
+        Raises ObjectExists and StorageError as put.
+        """
         ...
 
 

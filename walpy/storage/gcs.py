@@ -8,6 +8,7 @@ generation it opened, and a whole read is compared by CRC32C; bytes are never tr
 import base64
 import binascii
 import hashlib
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 import google.auth
 from google.auth.credentials import Credentials
 
-from walpy.errors import ConfigError, ObjectMissing
+from walpy.errors import AccessDenied, ConfigError, ObjectMissing
 from walpy.storage.base import Chunk, Folder, Storage, StoredObject, check_name, join
 from walpy.storage.gcs_errors import FAILURES, origin, translate
 from walpy.storage.gcs_http import Bucket, session_for
@@ -45,6 +46,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Pieces of unfinished uploads of WAL-G (`part_001.tar.lz4_chunks/chunk0`): not objects of an archive.
 WALG_PIECE = re.compile(r"[^/]_chunks/(?:chunk|composite)\d+$")
 WALG_PIECES_FOLDER = re.compile(r"[^/]_chunks/$")
+
+logger = logging.getLogger(__name__)
 
 
 def from_config(config: "Config") -> Storage:
@@ -164,6 +167,22 @@ class GcsStorage:
             except BaseException:
                 upload.cancel()
                 raise
+
+    def take(self, source: Storage, item: StoredObject) -> bool:
+        """Copy an object of another bucket, or folder, of this server; see base.CopiesItself.
+
+        Not what is encrypted with a customer's key, and not what these credentials may not read.
+        """
+        if not isinstance(source, GcsStorage) or not self._bucket.is_beside(source._bucket):
+            return False
+        check_name(item.name)
+        key, from_key = self._key(item.name), source._key(item.name)
+        attempt = partial(self._bucket.rewrite, key, source._bucket, from_key)
+        try:
+            return self._bucket.repeat(attempt, f"copy to {self._bucket.shown(key)!r}")
+        except (AccessDenied, ObjectMissing) as error:
+            logger.debug("%s: its bytes are copied instead", error)
+            return False
 
     def open(self, name: str, *, offset: int = 0, size: int | None = None) -> GcsReader:
         """Open an object for reading. See Storage.open."""

@@ -15,7 +15,7 @@ from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 
-from walpy.errors import ObjectMissing, StorageError, StorageUnavailable
+from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
 from walpy.storage.base import Chunk
 from walpy.storage.gcs_errors import BUCKET_HINT, FAILURES, explanation, origin, refusal, translate
 from walpy.storage.retry import Deadline, RetryPolicy
@@ -175,6 +175,42 @@ class Bucket:
         )
         if response.status_code == HTTPStatus.NOT_FOUND:
             self.missing(name, response, deadline)  # raises when it is the bucket
+
+    def is_beside(self, other: "Bucket") -> bool:
+        """Whether the server can copy from another bucket, as far as addresses and customers' keys tell."""
+        return self.objects_url.rpartition("/b/")[0] == other.objects_url.rpartition("/b/")[0] and not (
+            self.key_headers or other.key_headers
+        )
+
+    def rewrite(self, key: str, source: "Bucket", source_key: str, deadline: Deadline) -> bool:
+        """Have the server copy an object, create-only, in as many steps as it wants; True.
+
+        Raises ObjectExists when another object has the name: one of the same checksum is the copy that was not
+        answered. Raises ObjectMissing, AccessDenied when the source cannot be read.
+        """
+        what = f"copy of {source.shown(source_key)!r} to {self.shown(key)!r}"
+        target = self.object_url(key).removeprefix(self.objects_url.rpartition("/b/")[0])
+        params = {"ifGenerationMatch": "0"}
+        while True:
+            response = self.request(
+                "POST",
+                f"{source.object_url(source_key)}/rewriteTo{target}",
+                what=what,
+                accept=(HTTPStatus.OK, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_FOUND),
+                deadline=deadline,
+                params=params,
+            )
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                raise source.missing(source_key, response, deadline)
+            if response.status_code == HTTPStatus.PRECONDITION_FAILED:
+                copied, there = source.metadata(source_key, source_key, deadline), self.metadata(key, key, deadline)
+                if copied.get("crc32c") == there.get("crc32c") and copied.get("size") == there.get("size"):
+                    return True
+                raise ObjectExists(f"object {self.shown(key)!r} exists already")
+            answer = self.document(response, what)
+            if answer.get("done"):
+                return True
+            params["rewriteToken"] = str(answer["rewriteToken"])
 
     def page(self, params: Mapping[str, str], deadline: Deadline | None = None) -> dict[str, object]:
         """One page of a listing. Raises StorageError when the bucket does not exist."""

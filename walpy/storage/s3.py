@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from walpy.errors import ObjectMissing, StorageUnavailable
-from walpy.storage.base import Chunk, Folder, StoredObject, check_name
+from walpy.storage.base import Chunk, Folder, Storage, StoredObject, check_name, join
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_client import connect
 from walpy.storage.s3_delete import Deleter
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # stat_many reads so many pages of a listing (1,000 keys each) before it asks for the remaining names one by one.
 MOST_LOOKUP_PAGES = 3
+LARGEST_COPY = 5 << 30  # bytes; Amazon's limit for one request
 UNEXPLAINED = (400, 403, 404)  # statuses of a HEAD that only the body of a GET can explain
 
 
@@ -49,7 +50,7 @@ class S3Storage:
     def __init__(self, bucket: "Bucket", settings: S3Settings) -> None:
         self._bucket = bucket
         self._client: Any = bucket.client
-        self._settings = settings
+        self.settings = settings
         self._read_parameters = settings.writing.key_parameters()
         self._uploader = Uploader(bucket, settings.writing)
         self._deleter = Deleter(bucket, settings.delete_batch, settings.versioned)
@@ -57,7 +58,7 @@ class S3Storage:
     @property
     def url(self) -> str:
         """`s3://bucket/folder`."""
-        return self._bucket.url(self._settings.root)
+        return self._bucket.url(self.settings.root)
 
     def validate(self) -> None:
         """List one key, as WAL-G does with S3_SKIP_VALIDATION=false. Raises what that raises."""
@@ -74,6 +75,21 @@ class S3Storage:
     def put_again(self, name: str, body: Chunk, *, create_only: bool, token: str) -> int:
         """Store an object that an earlier request may have stored already, with that token; see base.Storage.put."""
         return self._uploader.put(self._bucket.key(name), [body], create_only=create_only, earlier_token=token)
+
+    def take(self, source: Storage, item: StoredObject) -> bool:
+        """Copy an object of another bucket, or folder, of this server; see base.CopiesItself.
+
+        Not what is too large for one request, or encrypted with a customer's key, and not what these credentials may
+        not read.
+        """
+        settings = getattr(source, "settings", None)
+        if not isinstance(settings, S3Settings) or item.size > LARGEST_COPY:
+            return False
+        here, there = (own.endpoint._replace(region="") for own in (self.settings, settings))
+        if here != there or settings.writing.sse_c_key or self.settings.writing.sse_c_key:
+            return False
+        check_name(item.name)
+        return self._uploader.copy(self._bucket.key(item.name), settings.bucket, join(settings.root, item.name))
 
     def part_requests(self, name: str, *, create_only: bool, token: str) -> SdkPartRequests:
         """Requests of an upload in parts that began elsewhere, its object's token being that one."""
@@ -121,7 +137,7 @@ class S3Storage:
     def _look_up(self, keys: set[str]) -> dict[str, StoredObject]:
         wanted = sorted(keys)
         found: dict[str, StoredObject] = {}
-        pages = object_pages(self._bucket, common_prefix(wanted), v1=self._settings.list_v1)
+        pages = object_pages(self._bucket, common_prefix(wanted), v1=self.settings.list_v1)
         for count, page in enumerate(pages, 1):
             found.update((item.name, item) for item in stored_objects(self._bucket, page))
             reached = max((item["Key"] for item in page.get("Contents", ())), default="")
@@ -143,7 +159,7 @@ class S3Storage:
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder; see base.Storage.list."""
         prefix = self._bucket.folder_key(folder)
-        for page in object_pages(self._bucket, prefix, v1=self._settings.list_v1):
+        for page in object_pages(self._bucket, prefix, v1=self.settings.list_v1):
             yield from stored_objects(self._bucket, page)
 
     def list_names(self, folder: str = "") -> Iterator[str]:
@@ -155,7 +171,7 @@ class S3Storage:
         prefix = self._bucket.folder_key(folder)
         objects: list[StoredObject] = []
         folders: set[str] = set()  # V1 listings of some servers name a folder on two pages
-        for page in object_pages(self._bucket, prefix, delimiter="/", v1=self._settings.list_v1):
+        for page in object_pages(self._bucket, prefix, delimiter="/", v1=self.settings.list_v1):
             objects.extend(stored_objects(self._bucket, page))
             folders.update(item["Prefix"][len(self._bucket.root) : -1] for item in page.get("CommonPrefixes", ()))
         return Folder(tuple(objects), tuple(sorted(folders)))

@@ -74,7 +74,7 @@ class Commit:
         """
         guarded = self.create_only and self._preconditions.known
         if self.create_only and not guarded:
-            self._look_first()
+            self.look_first()
         try:
             request({"IfNoneMatch": "*"} if guarded else {})
         except ClientError as error:
@@ -91,7 +91,7 @@ class Commit:
         elif code == "NoSuchUpload" and self._was_tried:
             self._settle_vanished(error)
         elif guarded and (code in UNKNOWN_HEADER_CODES or status_of(error) == 501):
-            self._look_first()
+            self.look_first()
             self._was_tried = True
             request({})
             self._preconditions.forget(self.bucket.url())
@@ -110,7 +110,8 @@ class Commit:
     def _is_ours(self) -> bool:
         return self._was_tried and self._stored_token() == self.token
 
-    def _look_first(self) -> None:
+    def look_first(self) -> None:
+        """Raise ObjectExists when another object has the name, for requests whose precondition servers ignore."""
         stored = self._stored_token()
         if stored is not None and not (self._was_tried and stored == self.token):
             raise self._exists()

@@ -77,7 +77,7 @@ class DirectS3:
         self, place: Place, settings: S3Settings, policy: RetryPolicy, open_sdk: "Callable[[], S3Storage]"
     ) -> None:
         self._place = place
-        self._settings = settings
+        self.settings = settings
         self._root = f"{settings.root}/" if settings.root else ""
         limit = policy.deadline / SHARE_OF_DEADLINE or policy.read_timeout
         self._timeouts = min(policy.connect_timeout, limit), min(policy.read_timeout, limit)
@@ -94,7 +94,7 @@ class DirectS3:
     @property
     def url(self) -> str:
         """`s3://bucket/folder`."""
-        return f"s3://{self._settings.bucket}/{self._root}"
+        return f"s3://{self.settings.bucket}/{self._root}"
 
     @property
     def sdk(self) -> "S3Storage":
@@ -109,7 +109,7 @@ class DirectS3:
         check_name(name)
         if self._sdk is not None:
             return self._sdk.put(name, chunks, create_only=create_only)
-        part_size = self._settings.writing.part_size
+        part_size = self.settings.writing.part_size
         buffer, is_handed_on = self._slots.take(part_size), False
         try:
             body_hash, size = sha256(), 0
@@ -140,14 +140,14 @@ class DirectS3:
         return len(body)
 
     def _put_parts(self, name: str, begun: "tuple[mmap.mmap, int]", chunks: Iterable[Chunk], create_only: bool) -> int:
-        writing = self._settings.writing
+        writing = self.settings.writing
         parts = cut(chunks, writing.part_size, self._slots.take, self._slots.give_back, begun)
         requests = DirectPartRequests(self, name, create_only=create_only)
         return store_parts(parts, requests, self._slots.give_back, writing.parts_in_flight)
 
     def put_headers(self, token: str, *, create_only: bool) -> dict[str, str]:
         """Headers of the request that stores, or begins to store, an object. token: for its metadata; may be empty."""
-        writing = self._settings.writing
+        writing = self.settings.writing
         headers = {"x-amz-storage-class": writing.storage_class}
         if writing.sse:
             headers["x-amz-server-side-encryption"] = writing.sse
@@ -266,6 +266,10 @@ class DirectS3:
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; see base.Storage.delete."""
         self.sdk.delete(names)
+
+    def take(self, source: Storage, item: StoredObject) -> bool:
+        """Copy an object of this server; see base.CopiesItself."""
+        return self.sdk.take(source, item)
 
     def discard_unfinished(self, folder: str) -> int:
         """Abort multipart uploads; see base.Storage.discard_unfinished."""

@@ -4,6 +4,7 @@ Memory: part size x parts in flight for each put (20 MiB x 4 by default), of whi
 storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, see s3_parts.part_size.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
+from walpy.errors import AccessDenied, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.buffers import Buffers
 from walpy.storage.s3_client import content_md5
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from walpy.storage.s3_settings import Writing
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Uploader:
@@ -53,6 +57,33 @@ class Uploader:
             return first.size
         requests = SdkPartRequests(commit, self._writing, self.send)
         return store_parts(chain([(first, is_last)], parts), requests, slots.give_back, self._writing.parts_in_flight)
+
+    def copy(self, key: str, source_bucket: str, source_key: str) -> bool:
+        """Have the server copy an object, create-only; False when these credentials may not read it.
+
+        Raises ObjectExists, StorageError.
+        """
+        client: Any = self._bucket.client
+        commit = self._commit(key, create_only=True, token="")
+
+        def request(precondition: dict[str, str]) -> None:
+            commit.look_first()  # not every server that knows the precondition knows it here
+            client.copy_object(
+                Bucket=self._bucket.name,
+                Key=key,
+                CopySource={"Bucket": source_bucket, "Key": source_key},
+                MetadataDirective="REPLACE",
+                Metadata={PUT_TOKEN: commit.token},
+                **precondition,
+                **self._writing.object_parameters(),
+            )
+
+        try:
+            self._bucket.call("copy", key, lambda: commit.attempt(request))
+        except (AccessDenied, ObjectMissing) as error:
+            logger.debug("%s: its bytes are copied instead", error)
+            return False
+        return True
 
     def part_requests(self, key: str, *, create_only: bool, token: str) -> SdkPartRequests:
         """Requests of an upload that began, or failed to, elsewhere; token: of the object's metadata."""

@@ -1,0 +1,118 @@
+"""Copies that a server makes itself: which it can, that they are create-only, and what passes through here instead."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.gcs_server import BUCKET, GcsServer, open_gcs
+from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3, settings
+from tests.storage.contract import content, odd_chunks, read
+from walpy.archive import Archive
+from walpy.config import Config
+from walpy.copying import copy_objects
+from walpy.errors import ObjectExists
+from walpy.progress import SilentProgress
+from walpy.storage.base import CopiesItself, Storage, StoredObject
+from walpy.storage.fs import from_config as open_folder
+from walpy.storage.s3_direct import from_config as open_direct
+from walpy.stream.codecs import codec
+
+DATA = content(2 * PART_SIZE + 3)
+
+
+def copied(source: Storage, target: Storage, name: str = "a") -> bool:
+    assert isinstance(target, CopiesItself)
+    return target.take(source, source.stat(name))
+
+
+# ---- S3
+
+
+@pytest.fixture
+def pair(server: S3Server) -> Iterator[tuple[Storage, Storage]]:
+    """Two buckets of one server."""
+    first, second = server.new_bucket(), server.new_bucket()
+    with (
+        closing(open_direct(settings(server.url, first))) as source,
+        closing(open_direct(settings(server.url, second))) as target,
+    ):
+        source.put("folder/a b+c", odd_chunks(DATA))
+        server.requests.clear()
+        yield source, target
+
+
+def test_s3_copies_between_buckets(server: S3Server, pair: tuple[Storage, Storage]) -> None:
+    source, target = pair
+    assert copied(source, target, "folder/a b+c")
+    assert [request.method for request in server.requests] == ["HEAD", "HEAD", "PUT"]
+    assert "x-amz-copy-source" in server.requests[-1].headers
+    assert read(target, "folder/a b+c") == DATA
+
+
+def test_s3_replaces_nothing(pair: tuple[Storage, Storage]) -> None:
+    source, target = pair
+    target.put("folder/a b+c", [b"other"])
+    with pytest.raises(ObjectExists):
+        copied(source, target, "folder/a b+c")
+    assert read(target, "folder/a b+c") == b"other"
+
+
+@pytest.mark.parametrize(
+    "twist", [Twist("PUT", status=503, code="SlowDown"), Twist("PUT", lost=True)], ids=["slow", "lost"]
+)
+def test_s3_is_asked_again(twist: Twist, server: S3Server, pair: tuple[Storage, Storage]) -> None:
+    source, target = pair
+    server.twist(twist)
+    assert copied(source, target, "folder/a b+c")
+    assert read(target, "folder/a b+c") == DATA
+
+
+def test_what_these_credentials_may_not_read_passes_through_here(
+    server: S3Server, pair: tuple[Storage, Storage]
+) -> None:
+    source, target = pair
+    server.twist(Twist("PUT", status=403, code="AccessDenied", needs="x-amz-copy-source"))
+    assert not copied(source, target, "folder/a b+c")
+    archives = [Archive(Config(), storage, codec("none")) for storage in (source, target)]
+    assert copy_objects(*archives, "", SilentProgress()).copied == 1
+    assert read(target, "folder/a b+c") == DATA
+
+
+def test_not_between_servers_nor_with_customers_keys(server: S3Server, pair: tuple[Storage, Storage]) -> None:
+    source, _ = pair
+    found = source.stat("folder/a b+c")
+    bucket = server.new_bucket()
+    with open_s3(server.url.replace("127.0.0.1", "localhost"), bucket) as elsewhere:
+        assert not elsewhere.take(source, found)
+    with open_s3(server.url, bucket) as target:
+        assert not target.take(source, found._replace(size=(5 << 30) + 1))
+        with open_s3(server.url, bucket, S3_SSE="AES256") as encrypted:
+            assert encrypted.take(source, found)
+        assert read(target, found.name) == DATA
+
+
+def test_not_from_a_folder(server: S3Server, bucket: str, tmp_path: Path) -> None:
+    folder = open_folder(Config.from_mapping({"WALG_FILE_PREFIX": str(tmp_path)}))
+    folder.put("a", [b"1"])
+    with open_s3(server.url, bucket) as target:
+        assert not target.take(folder, folder.stat("a"))
+    assert not isinstance(folder, CopiesItself)
+
+
+# ---- GCS
+
+
+def test_gcs_copies_between_folders_and_buckets() -> None:
+    with GcsServer() as server, open_gcs(server.url, f"gs://{BUCKET}/one") as source:
+        source.put("folder/a b+c", odd_chunks(DATA))
+        with open_gcs(server.url, f"gs://{BUCKET}/two") as target:
+            assert copied(source, target, "folder/a b+c")
+            assert read(target, "folder/a b+c") == DATA
+            assert read(source, "folder/a b+c") == DATA
+            assert not target.take(server_less(), StoredObject("a", 1, 0))
+
+
+def server_less() -> Storage:
+    return open_folder(Config.from_mapping({"WALG_FILE_PREFIX": "/"}))
