@@ -6,6 +6,7 @@ early, so that little is left to wait for at the end.
 Source: syncfs(2).
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from walpy.errors import BackupError
 from walpy.kernel import sync_file_system
 
 WRITEBACK_SIZE: Final = 8 << 20  # bytes between two requests to start writing a file back
+FLUSH_SIZE: Final = 64 << 20  # bytes between two early flushes of a worker
 RESERVED_SIZE: Final = 256 << 10  # bytes from which a file's room is reserved; below, the call costs what it saves
 
 
@@ -64,6 +66,33 @@ def _sync(directory: str, descriptor: int, failures: list[str]) -> None:
         sync_file_system(descriptor)
     except OSError as error:
         failures.append(f"file system of {directory!r}: {error.strerror}")
+
+
+class EarlyFlush:
+    """Flushes files while others are being written, one at a time: a disk's own cache is else emptied at the end alone.
+
+    Only a matter of time: what fails here, the flush at the end reports. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._unflushed = 0
+        self._under_way = threading.Lock()
+
+    def note(self, descriptor: int, size: int) -> None:
+        """So many bytes of an open file were written; a flush begins when they are many, and none is under way."""
+        self._unflushed += size
+        if self._unflushed < FLUSH_SIZE or not self._under_way.acquire(blocking=False):
+            return
+        self._unflushed = 0
+        threading.Thread(target=self._flush, args=(os.dup(descriptor),), name="flush", daemon=True).start()
+
+    def _flush(self, descriptor: int) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                os.fdatasync(descriptor)
+            os.close(descriptor)
+        finally:
+            self._under_way.release()
 
 
 def sync_file(path: str) -> None:

@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Final
 
 from walpy.archive import Archive
+from walpy.backup.durability import EarlyFlush
 from walpy.backup.file_writer import FileWriter, writing
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
 from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
@@ -46,7 +47,8 @@ class ExtractPlan:
 
     wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
     tablespaces. control_file: where pg_control goes, empty to leave it out. reserves_room: not where the file system
-    compresses, which it would stop. threads: of each worker, to decode and to write.
+    compresses, which it would stop. is_flushed: at the end, and so from the start. threads: of each worker, to decode
+    and to write.
     """
 
     destination: str
@@ -56,6 +58,7 @@ class ExtractPlan:
     control_file: str = ""
     retries: int = 0
     reserves_room: bool = True
+    is_flushed: bool = True
     threads: int = 2
 
 
@@ -95,6 +98,7 @@ class _Worker:
     archive: Archive
     network_waits: MeasuredSleep
     plan: ExtractPlan
+    early_flush: EarlyFlush | None
 
 
 _workers: list[_Worker] = []  # one at most: this process's
@@ -109,7 +113,7 @@ def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None
 
 def work_here(archive: Archive, network_waits: MeasuredSleep, plan: ExtractPlan) -> None:
     """Initializer for extracting in this process, with an archive that is open already, and what its limit waits."""
-    _workers[:] = [_Worker(archive, network_waits, plan)]
+    _workers[:] = [_Worker(archive, network_waits, plan, EarlyFlush() if plan.is_flushed else None)]
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
@@ -153,7 +157,7 @@ def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: C
         ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool,
         worker.archive.storage.open(job.object_name) as stored,
         closing(decode_ahead(codec, _timed(stored, times), pool, threads, measure)) as plain,
-        FileWriter(pool, report, reserves_room=worker.plan.reserves_room) as writer,
+        FileWriter(pool, report, reserves_room=worker.plan.reserves_room, early_flush=worker.early_flush) as writer,
     ):
         extraction.run(TarReader(plain), writer)
     times[WRITING] = writer.seconds / threads

@@ -164,6 +164,7 @@ def _prepare(
         control_file="" if special_parts else _UNFINISHED_CONTROL_FILE,
         retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
         reserves_room=not may_compress([destination, *(entry.location for entry in tablespaces)]),
+        is_flushed=not config.boolean("WALG_TAR_DISABLE_FSYNC"),
     )
     return _Restore(
         backup=backup,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Final, NamedTuple
 
-from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE
+from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, EarlyFlush
 from walpy.backup.shared_file import SharedFile
 from walpy.errors import BackupError
 from walpy.kernel import reserve, start_writing
@@ -48,11 +48,19 @@ class FileWriter:
     """The files of one part; a context manager whose end waits for all threads, and raises what failed.
 
     report: told the bytes of file data written, in the caller's thread. seconds: what writing took, added up over the
-    threads. Raises BackupError, also for earlier files.
+    threads. early_flush: of all parts of this process. Raises BackupError, also for earlier files.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor, report: Callable[[int], None], *, reserves_room: bool) -> None:
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        report: Callable[[int], None],
+        *,
+        reserves_room: bool,
+        early_flush: EarlyFlush | None = None,
+    ) -> None:
         self.seconds = 0.0
+        self._early_flush = early_flush
         self._pool = pool
         self._report = report
         self._reserves_room = reserves_room
@@ -94,6 +102,8 @@ class FileWriter:
                 file.hold()
                 self._submit(len(piece), _write_piece, file, piece, offset)
                 offset += len(piece)
+                if self._early_flush:
+                    self._early_flush.note(file.descriptor, len(piece))
         finally:
             file.release()
 

@@ -13,6 +13,7 @@ Words = NDArray[np.uint32]
 
 LANES = 32
 EXTRA_ROUNDS = 2  # with zeros, at the end
+RUN = np.dtype(f"V{LANES * 4}")  # a word of each lane, to be moved as a whole: four times as fast as word by word
 PRIME = np.uint32(16777619)
 SHIFT = np.uint32(17)
 LANE_STARTS = np.array(
@@ -71,19 +72,18 @@ def checksums(words: Words, blocks: Words) -> Words:
 
     Memory: a copy of the pages, lane by lane: numpy works on one long row in half the time of many short ones.
     """
-    count = len(words)
-    lanes = count * LANES
-    copy, sums, mixed, shifted = _scratch.take(words.size, lanes, lanes, lanes)
-    rows = copy.reshape(-1, count, LANES)
-    np.copyto(rows, words.reshape(count, -1, LANES).swapaxes(0, 1))
-    rows[0, :, CHECKSUM_IN_WORD] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
-    sums.reshape(count, LANES)[:] = LANE_STARTS
-    for row in (*rows.reshape(len(rows), -1), *[np.uint32(0)] * EXTRA_ROUNDS):
-        np.bitwise_xor(sums, row, mixed)
-        np.right_shift(mixed, SHIFT, shifted)
-        np.multiply(mixed, PRIME, sums)
+    lanes = len(words) * LANES
+    copy, sums, shifted = _scratch.take(words.size, lanes, lanes)
+    rows = copy.reshape(-1, lanes)
+    np.copyto(rows.view(RUN), words.view(RUN).T)
+    rows[0, CHECKSUM_IN_WORD::LANES] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
+    sums.reshape(-1, LANES)[:] = LANE_STARTS
+    for row in (*rows, *[np.uint32(0)] * EXTRA_ROUNDS):
+        np.bitwise_xor(sums, row, sums)
+        np.right_shift(sums, SHIFT, shifted)
+        np.multiply(sums, PRIME, sums)
         np.bitwise_xor(sums, shifted, sums)
-    folded: Words = np.bitwise_xor.reduce(sums.reshape(count, LANES), axis=1) ^ blocks
+    folded: Words = np.bitwise_xor.reduce(sums.reshape(-1, LANES), axis=1) ^ blocks
     return folded % np.uint32(65535) + np.uint32(1)
 
 
