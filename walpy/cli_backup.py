@@ -36,15 +36,17 @@ logger = logging.getLogger(__name__)
 
 def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
     """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
-    start_ahead("walpy.backup.partition")  # while this process imports the database driver
+    config = _with_flags(config, PUSH_SETTINGS, flags)
+    is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
+    # While this process imports the database driver.
+    start_ahead("walpy.backup.partition", *(["walpy.postgres.checksum"] if is_verified else []))
     from walpy.backup.push import backup_push as push
     from walpy.backup.push_settings import PushOptions
 
-    config = _with_flags(config, PUSH_SETTINGS, flags)
     options = PushOptions(
         permanent=bool(flags.get("permanent")),
         full=bool(flags.get("full")),
-        verify=config.boolean("WALG_VERIFY_PAGE_CHECKSUMS"),
+        verify=is_verified,
         store_all_corrupt=config.boolean("WALG_STORE_ALL_CORRUPT_BLOCKS"),
         without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
         user_data=config.text("WALG_SENTINEL_USER_DATA"),

@@ -82,13 +82,14 @@ def run_jobs(
         pool.wait_for_all()
 
 
-def start_ahead(module: str) -> None:
-    """Start the process that workers come from, while the caller prepares; module: where the jobs' function is.
+def start_ahead(*modules: str) -> None:
+    """Start the process that workers come from, while the caller prepares.
 
-    It imports the module meanwhile. It ends with the caller, whether jobs follow or not.
+    modules: where the jobs' function is, and what else all workers need; it imports them meanwhile. It ends with the
+    caller, whether jobs follow or not.
     """
     context = _context()
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload(list(modules))
     _start_fork_server()
 
 

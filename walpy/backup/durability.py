@@ -17,7 +17,7 @@ from walpy.errors import BackupError
 from walpy.kernel import sync_file_system
 
 WRITEBACK_SIZE: Final = 8 << 20  # bytes between two requests to start writing a file back
-FLUSH_SIZE: Final = 64 << 20  # bytes between two early flushes of a worker
+FLUSH_SIZE: Final = 32 << 20  # bytes between two early flushes of a worker
 RESERVED_SIZE: Final = 256 << 10  # bytes from which a file's room is reserved; below, the call costs what it saves
 
 
