@@ -90,9 +90,8 @@ def run_cli(argv: Sequence[str]) -> int:
     except Interrupted as error:  # while the command line was loaded
         log_failure(error)
         return 128 + error.signal_number
-    if (
-        code == 1 and "wal-fetch" in argv
-    ):  # wrong usage, or pgbackrest wal-fetch has failed: a recovery must not take it for the end of the archive
+    # Wrong usage, or a pgbackrest wal-fetch that failed: a recovery must not take it for the end of the archive.
+    if code == 1 and "wal-fetch" in argv:
         return _fetch_code(UsageError("wrong usage"), RECOVERY_DESTINATION, Config())
     return code
 

@@ -4,7 +4,6 @@ Flags are keywords, named as the options are (delta_from_name for --delta-from-n
 not given. What a job needs is imported when it runs, beside the process that workers come from.
 """
 
-import logging
 from collections.abc import Mapping
 
 from walpy.cli_invocation import progress_for
@@ -30,8 +29,6 @@ FETCH_SETTINGS = {
     "reverse_unpack": "WALG_USE_REVERSE_UNPACK",
     "skip_redundant_tars": "WALG_SKIP_REDUNDANT_TARS",
 }
-
-logger = logging.getLogger(__name__)
 
 
 def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
@@ -60,6 +57,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
     from walpy.backup.catalog import BackupSelector
     from walpy.backup.fetch import FetchOptions
     from walpy.backup.fetch import backup_fetch as fetch
+    from walpy.backup.next_steps import log_steps
 
     config = _with_flags(config, FETCH_SETTINGS, flags)
     selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
@@ -71,10 +69,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         restore_only=str(flags.get("restore_only", "")),
     )
     summary = fetch(config, destination, selector, options, progress_for(config))
-    if summary.next_steps:
-        logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
-    for line in summary.next_steps:
-        logger.info("    %s", line)
+    log_steps(summary.next_steps)
 
 
 def _with_flags(config: Config, settings: Mapping[str, str], flags: Mapping[str, Flag]) -> Config:

@@ -1,6 +1,5 @@
 """`walpy pgbackrest`: reads the backups and the WAL of a pgBackRest repository at the archive's prefix."""
 
-import logging
 from typing import Annotated
 
 import typer
@@ -12,8 +11,6 @@ from walpy.cli_usage import Command
 app = typer.Typer(
     help="Read a pgBackRest repository (PGBACKREST_STANZA).", invoke_without_command=True, rich_markup_mode=None
 )
-
-logger = logging.getLogger(__name__)
 
 
 @app.callback()
@@ -51,13 +48,12 @@ def backup_fetch(
     ] = "",
 ) -> None:
     """Restore a backup into a directory."""
+    from walpy.backup.next_steps import log_steps
     from walpy.pgbackrest.fetch import backup_fetch as fetch
 
     config = ctx.ensure_object(Invocation).load()
     steps = fetch(config, destination, name, progress_for(config), restore_spec=restore_spec)
-    logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
-    for line in steps:
-        logger.info("    %s", line)
+    log_steps(steps)
 
 
 @app.command("wal-fetch", cls=Command)

@@ -335,6 +335,8 @@ def test_a_part_that_was_not_answered_is_the_sdk_s(server: S3Server, storage: Di
 def test_an_upload_in_parts_that_fails_is_taken_back(server: S3Server, storage: DirectS3) -> None:
     def failing() -> Iterator[bytes]:
         yield content(2 * PART_SIZE + 1)
+        while len(server.seen("PUT ?partNumber")) < 2:
+            time.sleep(0.01)
         raise ValueError("source")
 
     with pytest.raises(ValueError, match="source"):

@@ -201,15 +201,17 @@ class Daemon:
     def _answer(self, connection: socket.socket) -> bool:
         """Answer one message; whether the connection stays open, as after a check. Raises OSError."""
         follow_up: Callable[[], None] | None = None
+        is_check = False
         try:
             kind, body = _receive_frame(connection)
+            is_check = kind == b"C"
             if kind == b"F":
                 self._push(os.fsdecode(body))
             elif kind == b"f":
                 service, (name, destination) = self._service, parse_arguments(body)
                 service.fetch(name, destination, partial(_is_alive, connection))
                 follow_up = partial(service.look_ahead, name, destination)
-            elif kind != b"C":
+            elif not is_check:
                 raise UsageError(f"unknown message type {kind!r}")
             reply = DONE
         except ObjectMissing as error:
@@ -223,7 +225,7 @@ class Daemon:
         connection.sendall(reply)
         if follow_up:
             follow_up()  # now that the client need not wait for it
-        return reply == DONE and kind == b"C"
+        return is_check
 
     def _push(self, name: str) -> None:
         service = self._service

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from walpy import interrupts
@@ -36,7 +36,6 @@ class Downloads:
         self._lock = threading.Lock()
         self._downloads: dict[str, Future[None]] = {}
         self._locks: dict[str, FolderLock] = {}  # of the folders that are ours to work in, by their paths
-        self._held = ExitStack()
         self._depth = FIRST_DEPTH
         self._last_request = time.monotonic()
         self._is_closed = False
@@ -95,7 +94,9 @@ class Downloads:
     def close(self) -> None:
         """Begin nothing more, and let other processes prefetch; downloads that are under way go on."""
         self._is_closed = True
-        self._held.close()
+        with self._lock:
+            while self._locks:
+                self._locks.popitem()[1].close()
 
     def _await(self, path: str) -> bool:
         """Wait for a download that is under way, take a queued one back; whether there was one to wait for."""
@@ -120,14 +121,16 @@ class Downloads:
         """Whether no other process prefetches into a folder; then it stays ours, as long as it is there."""
         with self._lock:
             known = self._locks.get(folder.path)
-            if known is None or not known.is_valid():
-                with ExitStack() as stack:
-                    lock = stack.enter_context(FolderLock(folder))
-                    if not lock.is_ours:
-                        return False
-                    self._locks[folder.path] = lock
-                    self._held.push(stack.pop_all())
-            return True
+            if known and known.is_valid():
+                return True
+            if known:
+                self._locks.pop(folder.path).close()
+            lock = FolderLock(folder)
+            if lock.is_ours:
+                self._locks[folder.path] = lock
+            else:
+                lock.close()
+            return lock.is_ours
 
     def _start(self, folder: PrefetchFolder, names: list[str]) -> None:
         with self._lock:

@@ -42,7 +42,7 @@ from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import given_arguments, next_steps, version_of_directory
 from walpy.backup.rate_limits import NETWORK_LIMIT, MeasuredSleep, open_limited_archive, shared_limit
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
-from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination, may_compress
+from walpy.backup.restore_target import check_empty, check_places, make_destination, may_compress
 from walpy.backup.restore_tree import finish_tree
 from walpy.backup.stage_times import FLUSHING, Stopwatch, added, limited_by
 from walpy.config import Config
@@ -150,7 +150,7 @@ def _prepare(
     check_empty(destination)
     files = read_files_metadata(archive, backup, sentinel)
     tablespaces = chosen_tablespaces(sentinel.spec, spec)
-    _check_places(archive, destination, tablespaces, sentinel)
+    check_places(archive, destination, tablespaces, sentinel.data_catalog_size or sentinel.uncompressed_size)
     wanted = _wanted(files, options.mask)
     parts, special_parts, stored_size = _list_parts(archive, backup)
     check_parts(backup, files, [job.part for job in (*parts, *special_parts)])
@@ -180,15 +180,6 @@ def _prepare(
         is_masked=wanted is not None,
         network_waits=network_waits,
     )
-
-
-def _check_places(archive: Archive, destination: str, tablespaces: Sequence[Tablespace], sentinel: Sentinel) -> None:
-    is_file_storage = archive.config.storage_kind() == "FILE"
-    check_apart(destination, tablespaces, archive.storage.url.removeprefix("file://") if is_file_storage else "")
-    for entry in tablespaces:
-        check_empty(entry.location)
-    places = [destination, *(entry.location for entry in tablespaces)]
-    check_free_space(places, sentinel.data_catalog_size or sentinel.uncompressed_size)
 
 
 def _wanted(files: FilesMetadata, mask: str) -> frozenset[str] | None:

@@ -19,6 +19,7 @@ from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, EarlyFlush
 from walpy.backup.shared_file import SharedFile
 from walpy.errors import BackupError
 from walpy.kernel import reserve, start_writing
+from walpy.wal.files import write_all
 
 BYTES_AHEAD: Final = 4 << 20  # bytes that wait for their writing
 BATCH_SIZE: Final = 512 << 10  # bytes of small files in one task
@@ -149,7 +150,7 @@ def _write_small_file(file: _SmallFile) -> None:
     descriptor = _open_empty(path, mode)
     try:
         for piece in pieces:
-            _write_all(descriptor, piece)
+            write_all(descriptor, piece)
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:  # umask; and setting it costs more than looking
             os.fchmod(descriptor, mode)
     finally:
@@ -159,11 +160,6 @@ def _write_small_file(file: _SmallFile) -> None:
 def _open_empty(path: str, mode: int) -> int:
     """Make a file, or empty the one that is there, which keeps its mode."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-
-
-def _write_all(descriptor: int, piece: memoryview) -> None:
-    while piece:
-        piece = piece[os.write(descriptor, piece) :]
 
 
 def _write_piece(file: _LargeFile, piece: memoryview, offset: int) -> None:

@@ -51,7 +51,7 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     logger.info("List backups from storages: [default]")
     rows = detailed_rows(archive) if detail else [Row(backup) for backup in list_backups(archive)]
     if json:
-        return print_json(rows, pretty=pretty)
+        return json_text(rows, pretty=pretty)
     if not rows:
         logger.info(NO_BACKUPS)
         return ""
@@ -99,7 +99,7 @@ def numbered_table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[s
     return table(titles, [[str(number), *cells] for number, cells in enumerate(rows)])
 
 
-def print_json(rows: Sequence[Row], *, pretty: bool) -> str:
+def json_text(rows: Sequence[Row], *, pretty: bool) -> str:
     """A line of JSON, or many with indentation."""
     return json_lines(map(json_object, rows), pretty=pretty)
 

@@ -1,11 +1,14 @@
 """What to do after a restore: the lines that lead from a restored directory to a running server."""
 
+import logging
 import os
 import shlex
 from collections.abc import Sequence
 
 from walpy.config import Config
 from walpy.config_file import find_config_file
+
+logger = logging.getLogger(__name__)
 
 _RECOVERY_SIGNAL = 12_00_00  # the version from which recovery settings live in postgresql.conf
 
@@ -30,6 +33,14 @@ def next_steps(
         steps.append(f"echo {restore_command} >> {place}/recovery.conf")
     steps.append(f"pg_ctl -D {place} start")
     return tuple(steps)
+
+
+def log_steps(steps: Sequence[str]) -> None:
+    """Tell what to do next, if anything."""
+    if steps:
+        logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
+    for line in steps:
+        logger.info("    %s", line)
 
 
 def given_arguments(config: Config) -> list[str]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from walpy.archive import Archive
 from walpy.backup.model import Tablespace
 from walpy.errors import BackupError, UsageError
 
@@ -46,6 +47,15 @@ def check_apart(destination: str, tablespaces: Sequence[Tablespace], archive_fol
                     f"{what} {place!r} is inside {other} {folder!r}",
                     "Choose a destination elsewhere, and give tablespaces other places with --restore-spec.",
                 )
+
+
+def check_places(archive: Archive, destination: str, tablespaces: Sequence[Tablespace], needed: int) -> None:
+    """Raise UsageError or BackupError unless the places lie apart, tablespaces are empty, and needed bytes fit."""
+    is_file_storage = archive.config.storage_kind() == "FILE"
+    check_apart(destination, tablespaces, archive.storage.url.removeprefix("file://") if is_file_storage else "")
+    for entry in tablespaces:
+        check_empty(entry.location)
+    check_free_space([destination, *(entry.location for entry in tablespaces)], needed)
 
 
 def _is_inside(path: str, folder: str) -> bool:

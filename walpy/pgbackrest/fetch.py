@@ -17,11 +17,12 @@ from hashlib import sha1
 from typing import Final
 
 from walpy.archive import Archive, open_archive
+from walpy.backup.catalog import LATEST, NO_BACKUPS
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.next_steps import given_arguments, next_steps
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
-from walpy.backup.restore_target import check_apart, check_empty, check_free_space, make_destination
+from walpy.backup.restore_target import check_empty, check_places, make_destination
 from walpy.config import Config
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
 from walpy.pgbackrest.repository import DATA, Manifest, Repository, RestBackup, RestFile
@@ -29,8 +30,8 @@ from walpy.pipeline import run_jobs
 from walpy.postgres.control import CONTROL_FILE
 from walpy.progress import Progress
 from walpy.stream.allocator import keep_freed_memory
+from walpy.wal.files import write_all
 
-LATEST: Final = "LATEST"
 TABLESPACE_MAP: Final = f"{DATA}tablespace_map"
 JOB_SIZE: Final = 64 << 20  # bytes of files in one job
 JOB_FILES: Final = 256
@@ -93,7 +94,7 @@ def backup_fetch(
 def _find(repository: Repository, name: str) -> RestBackup:
     backups = repository.backups()
     if not backups:
-        raise BackupError("No backups found")
+        raise BackupError(NO_BACKUPS)
     if name == LATEST:
         return backups[-1]
     found = next((backup for backup in backups if backup.label == name), None)
@@ -104,12 +105,7 @@ def _find(repository: Repository, name: str) -> RestBackup:
 
 def _check(archive: Archive, manifest: Manifest, tablespaces: Sequence[Tablespace], destination: str) -> None:
     check_empty(destination)
-    folder = archive.storage.url.removeprefix("file://") if archive.config.storage_kind() == "FILE" else ""
-    check_apart(destination, tablespaces, folder)
-    for entry in tablespaces:
-        check_empty(entry.location)
-    places = [destination, *(entry.location for entry in tablespaces)]
-    check_free_space(places, sum(file.size for file in manifest.files))
+    check_places(archive, destination, tablespaces, sum(file.size for file in manifest.files))
     for name in (*(file.name for file in manifest.files), *(name for name, _ in manifest.directories)):
         if ".." in name.split("/") or name.startswith("/"):
             raise DataCorrupt(f"the manifest names {name!r}, which is outside of every data directory")
@@ -212,14 +208,16 @@ def _restore_file(
 ) -> None:
     content, size = sha1(usedforsecurity=False), 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb", buffering=0) as written:
+    try:
         if file.size:
             for chunk in _content(repository, file, extension):
                 content.update(chunk)
                 size += len(chunk)
-                written.write(chunk)
+                write_all(descriptor, chunk)
                 report(len(chunk))
         os.fchmod(descriptor, file.mode & 0o777)
+    finally:
+        os.close(descriptor)
     if size != file.size or (file.size and content.hexdigest() != file.sha1):
         raise DataCorrupt(
             f"object {repository.object_of(file, extension)!r} is damaged: {file.name!r} has {size} bytes instead of "

@@ -8,7 +8,7 @@ from typing import Final
 from walpy.archive import Archive
 from walpy.backup.catalog import NO_BACKUPS, Backup
 from walpy.backup.gojson import text_v1
-from walpy.backup.listing import Row, json_lines, numbered_table, plain, plain_lines, pretty_table, print_json, rfc850
+from walpy.backup.listing import Row, json_lines, json_text, numbered_table, plain, plain_lines, pretty_table, rfc850
 from walpy.backup.timestamp import Timestamp
 from walpy.pgbackrest.repository import Manifest, Repository, RestBackup
 from walpy.postgres.lsn import format_lsn
@@ -38,7 +38,7 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     if not detail:
         rows = [_row(backup) for backup in backups]
         if json:
-            return print_json(rows, pretty=pretty)
+            return json_text(rows, pretty=pretty)
         return pretty_table(rows) if pretty else plain(rows)
     manifests = [repository.manifest(backup.label) for backup in backups]
     details = list(zip(backups, manifests, strict=True))

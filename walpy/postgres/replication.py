@@ -8,7 +8,6 @@ import logging
 import select
 import struct
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import psycopg
@@ -73,9 +72,7 @@ class Replication:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def identify(self) -> Identity:

@@ -69,7 +69,8 @@ class Bucket:
         self.name = name
         self.policy = policy
         self.key_headers = key_headers
-        self.objects_url = f"{endpoint}/storage/v1/b/{quote(name, safe='')}/o"
+        self.api_url = f"{endpoint}/storage/v1"
+        self.objects_url = f"{self.api_url}/b/{quote(name, safe='')}/o"
         self.upload_url = f"{endpoint}/upload/storage/v1/b/{quote(name, safe='')}/o"
         self._session = session
 
@@ -178,9 +179,7 @@ class Bucket:
 
     def is_beside(self, other: "Bucket") -> bool:
         """Whether the server can copy from another bucket, as far as addresses and customers' keys tell."""
-        return self.objects_url.rpartition("/b/")[0] == other.objects_url.rpartition("/b/")[0] and not (
-            self.key_headers or other.key_headers
-        )
+        return self.api_url == other.api_url and not (self.key_headers or other.key_headers)
 
     def rewrite(self, key: str, source: "Bucket", source_key: str, deadline: Deadline) -> bool:
         """Have the server copy an object, create-only, in as many steps as it wants; True.
@@ -189,7 +188,7 @@ class Bucket:
         answered. Raises ObjectMissing, AccessDenied when the source cannot be read.
         """
         what = f"copy of {source.shown(source_key)!r} to {self.shown(key)!r}"
-        target = self.object_url(key).removeprefix(self.objects_url.rpartition("/b/")[0])
+        target = self.object_url(key).removeprefix(self.api_url)
         params = {"ifGenerationMatch": "0"}
         while True:
             response = self.request(

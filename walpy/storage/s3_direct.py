@@ -31,7 +31,7 @@ from walpy.storage.s3_parts import PartSlots, cut
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
-from walpy.storage.s3_wire import Answer, Connection, WireError
+from walpy.storage.s3_wire import NOT_FOUND, OK, PRECONDITION_FAILED, Answer, Connection, WireError
 
 if TYPE_CHECKING:
     import mmap
@@ -46,7 +46,6 @@ IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; server
 KEPT_FOR_READING = 4 * READ_SIZE  # bytes of buffers for the next readers
 SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
 
-OK, NOT_FOUND, PRECONDITION_FAILED = 200, 404, 412
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 UPLOADS, NOT_TRUNCATED = b"<ListMultipartUploadsResult", b"<IsTruncated>false</IsTruncated>"
 HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
@@ -203,13 +202,10 @@ class DirectS3:
 
     def _page(self, parse: "Callable[[str, str], AnyPage]", query: Mapping[str, str]) -> "AnyPage | None":
         """One page; None when it is not plain to read, or the SDK is at work already."""
-        if self._sdk is not None:
-            return None
+        status, text, _ = self.exchange("GET", None, {}, query=query)
         try:
-            connection, answer = self._ask("GET", target_of(self._bucket_path, query))
-            text = self._finish(connection, answer)
-            return parse(text.decode(), self._root) if answer.status == OK else None
-        except (WireError, ValueError) as error:
+            return parse(text.decode(), self._root) if status == OK else None
+        except ValueError as error:
             logger.debug("list of %s: %s", query["prefix"], error)
             return None
 
@@ -330,7 +326,7 @@ class DirectS3:
         """
         if self._sdk is not None:
             return 0, b"", {}
-        target = self._target(name, query) if name is not None else target_of(self._bucket_path, query)
+        target = target_of(self._place.path.rstrip("/") or "/", query) if name is None else self._target(name, query)
         try:
             connection, answer = self._ask(method, target, headers, body=body, body_hash=body_hash, cancel=cancel)
             return answer.status, self._finish(connection, answer), answer.headers
@@ -375,10 +371,6 @@ class DirectS3:
 
     def _target(self, name: str, query: Mapping[str, str] | None = None) -> str:
         return target_of(self._place.path + self._root + name, query)
-
-    @property
-    def _bucket_path(self) -> str:
-        return self._place.path.rstrip("/") or "/"
 
 
 class DirectReader:

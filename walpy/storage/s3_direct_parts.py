@@ -7,13 +7,14 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from walpy.errors import ObjectExists
+from walpy.storage.s3_pages import plain_text
 from walpy.storage.s3_parts import Cancelled, Part
+from walpy.storage.s3_wire import NO_CONTENT, OK, PRECONDITION_FAILED
 
 if TYPE_CHECKING:
     from walpy.storage.s3_direct import DirectS3
     from walpy.storage.s3_multipart import PartRequests
 
-OK, NO_CONTENT, PRECONDITION_FAILED = 200, 204, 412
 COMPLETED, FAILED = b"<CompleteMultipartUploadResult", b"<Error"  # a failure may come with status 200
 GONE = b"<Code>NoSuchUpload</Code>"
 SPECIAL = frozenset("<>&")  # what XML would have to escape
@@ -39,8 +40,10 @@ class DirectPartRequests:
         """Begin an upload; its id."""
         headers = self._storage.put_headers(self._token, create_only=False)
         status, answer, _ = self._storage.exchange("POST", self._name, headers, query={"uploads": ""})
-        upload_id = _element(answer, "UploadId") if status == OK else ""
-        return upload_id or self._others().begin()
+        try:
+            return plain_text(answer.decode() if status == OK else "", "UploadId")
+        except ValueError:
+            return self._others().begin()
 
     def store(self, upload_id: str, part: Part, cancel: Event) -> str:
         """Store a part; its ETag. Raises Cancelled once cancel is set."""
@@ -89,10 +92,3 @@ class DirectPartRequests:
                     self._name, create_only=self._create_only, token=self._token
                 )
             return self._sdk
-
-
-def _element(answer: bytes, name: str) -> str:
-    """Text of the only element of that name; empty when there is no such plain one."""
-    _, opened, rest = answer.decode("utf-8", "replace").partition(f"<{name}>")
-    text, closed, _ = rest.partition(f"</{name}>")
-    return text if opened and closed and not SPECIAL & set(text) else ""

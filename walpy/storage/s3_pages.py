@@ -37,7 +37,7 @@ def parse_page(text: str, root: str) -> Page:
     prefixes = re.findall(COMMON_PREFIX, text, re.DOTALL)
     _check_count(text, len(contents) + len(prefixes))
     objects = [_object(content, len(root)) for content in contents]
-    folders = [_key(content, "Prefix")[len(root) : -1] for content in prefixes]
+    folders = [plain_text(content, "Prefix")[len(root) : -1] for content in prefixes]
     return Page([item for item in objects if item is not None], folders, _following(text))
 
 
@@ -61,19 +61,20 @@ def _following(text: str) -> str:
     truncated = _field(text, "IsTruncated")
     if truncated not in ("true", "false"):
         raise ValueError("a page that does not say whether it is the last one")
-    return _key(text, "NextContinuationToken") if truncated == "true" else ""
+    return plain_text(text, "NextContinuationToken") if truncated == "true" else ""
 
 
 def _object(content: str, root_length: int) -> StoredObject | None:
     """One object; None for the placeholders that consoles make for folders."""
-    key = _key(content, "Key")
+    key = plain_text(content, "Key")
     if key.endswith("/"):
         return None
     moment = datetime.fromisoformat(_field(content, "LastModified").replace("Z", "+00:00"))
     return StoredObject(key[root_length:], int(_field(content, "Size")), whole_seconds(moment))
 
 
-def _key(content: str, name: str) -> str:
+def plain_text(content: str, name: str) -> str:
+    """Text of an element, where nothing is escaped. Raises ValueError when it is empty, or anything else."""
     text = _field(content, name)
     if not text or "&" in text:
         raise ValueError(f"{name}: empty, or with escaped characters")

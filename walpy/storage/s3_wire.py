@@ -17,7 +17,7 @@ TLS_MODULE = "walpy.storage.tls"  # imported for https alone
 LARGEST_LINE = 16 << 10  # bytes of a line of an answer's head
 MOST_HEADERS = 100
 SEND_SIZE = 256 << 10  # bytes; the time-out holds for so many, so that a slow line is no failure
-NO_CONTENT = 204
+OK, NO_CONTENT, NOT_FOUND, PRECONDITION_FAILED = 200, 204, 404, 412
 LARGEST_TEXT = 4 << 20  # bytes of an answer that is read whole: an error, a page of a listing
 
 

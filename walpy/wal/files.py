@@ -130,6 +130,13 @@ def _open(path: str) -> "FileIO":
     return file
 
 
+def write_all(descriptor: int, chunk: Chunk) -> None:
+    """Write a chunk to its end: a signal, or the last bytes of a full disk, may cut a write short. Raises OSError."""
+    view = memoryview(chunk)
+    while len(view):
+        view = view[os.write(descriptor, view) :]
+
+
 class IncomingFile:
     """A file that appears at its place complete or not at all. A context manager: left without commit, it is removed.
 
@@ -155,13 +162,10 @@ class IncomingFile:
 
     def write(self, chunk: Chunk) -> None:
         """Append a chunk."""
-        view = memoryview(chunk)
         if not self.size:
-            self._reserve(announced_size(bytes(view[:HEADER_SIZE])))
-        while len(view):
-            count = os.write(self._descriptor, view)
-            self.size += count
-            view = view[count:]
+            self._reserve(announced_size(bytes(chunk[:HEADER_SIZE])))
+        write_all(self._descriptor, chunk)
+        self.size += len(chunk)
 
     def head(self) -> bytes:
         """The first HEADER_SIZE bytes written, or all when there are fewer."""

@@ -104,7 +104,7 @@ def wal_prefetch(archive: "Archive", name: str, location: str) -> None:
     names = following_names(archive.config, name, folder)
     if not names:
         return
-    with FolderLock(folder) as lock:
+    with contextlib.closing(FolderLock(folder)) as lock:
         if lock.is_ours:
             remove_outside(folder, name, names)
             Prefetcher(archive, folder, names).run()
@@ -221,9 +221,9 @@ class Prefetcher:
 
 
 class FolderLock:
-    """Who may work in a folder: one at a time. A context manager, which makes the folder. Raises OSError.
+    """Who may work in a folder: one at a time. Makes the folder. Raises OSError.
 
-    is_ours: whether it is whoever made this object, for as long as the context lasts.
+    is_ours: whether it is whoever made this object, until it is closed.
     """
 
     def __init__(self, folder: PrefetchFolder) -> None:
@@ -240,8 +240,6 @@ class FolderLock:
         """Whether it is ours, and of the folder that is there now: somebody may have removed the other one."""
         return self.is_ours and is_same_file(self._descriptor, self._path)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let others work there."""
         os.close(self._descriptor)

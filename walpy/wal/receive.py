@@ -8,7 +8,6 @@ Memory: as wal_push for each of MOST_UPLOADS segments. Disk: the segments on the
 """
 
 import logging
-import os
 import re
 import tempfile
 import time
@@ -16,13 +15,13 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from walpy.errors import DataCorrupt, InvalidWal, PostgresError, ServerGone, WalConflict
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.replication import NO_LSN, Data, Identity, KeepAlive, Replication, TimelineEnd
 from walpy.postgres.server import connect
-from walpy.wal.files import SourceFile
+from walpy.wal.files import SourceFile, write_all
 from walpy.wal.history import history_name, parse_history
 from walpy.wal.identity import check_identity
 from walpy.wal.push import WalPush
@@ -43,12 +42,6 @@ SEGMENT_SIZE = "SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_s
 SLOT = "SELECT slot_type, active_pid, restart_lsn - '0/0'::pg_lsn FROM pg_replication_slots WHERE slot_name = %s"
 
 logger = logging.getLogger(__name__)
-
-
-class _Slot(NamedTuple):
-    """A slot that exists; lsn: where it keeps the WAL from, NO_LSN when it keeps none yet."""
-
-    lsn: Lsn
 
 
 def wal_receive(archive: "Archive") -> NoReturn:
@@ -82,22 +75,25 @@ class WalReceiver:
 
     def run(self) -> None:
         """Connect, and receive until the server goes. Raises as wal_receive, and ServerGone."""
-        segment_size, slot = self._ask_server()
+        segment_size, kept = self._ask_server()
         with Replication(self._config) as stream:
             identity = stream.identify()
             self._check_cluster(Cluster(identity.system_identifier, segment_size))
-            if slot is None:
+            if kept is None:
                 stream.create_slot(self._slot_name)
                 logger.info("Created the replication slot %r", self._slot_name)
-                _, slot = self._ask_server()
-            start = slot.lsn if slot and slot.lsn else identity.lsn
+                _, kept = self._ask_server()
+            start = kept or identity.lsn
             timeline = self._timeline_of(stream, identity, start)
             while True:
                 timeline, start = self._receive_timeline(stream, timeline, start)
                 self._store_history(stream, timeline)
 
-    def _ask_server(self) -> tuple[int, _Slot | None]:
-        """The segments' size, and the slot, if there is one. Raises PostgresError for one that is of no use."""
+    def _ask_server(self) -> tuple[int, Lsn | None]:
+        """The segments' size, and where the slot keeps the WAL from.
+
+        NO_LSN: it keeps none yet; None: there is no slot. Raises PostgresError for a slot that is of no use.
+        """
         with connect(self._config) as server:
             ((segment_size,),) = server.query("reading the segment size", SEGMENT_SIZE)
             rows = server.query("reading the replication slot", SLOT, [self._slot_name])
@@ -111,7 +107,7 @@ class WalReceiver:
                 f"the replication slot {self._slot_name!r} is in use by the server process {user}",
                 "Another wal-receive is at work, or the server has not noticed yet that an earlier one is gone.",
             )
-        return int(str(segment_size)), _Slot(Lsn(int(str(lsn))) if lsn is not None else NO_LSN)
+        return int(str(segment_size)), Lsn(int(str(lsn))) if lsn is not None else NO_LSN
 
     def _check_cluster(self, cluster: Cluster) -> None:
         """Raise InvalidWal when the server, or the archive, is another cluster's."""
@@ -197,10 +193,8 @@ class _Segment:
         self.file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by close()
 
     def add(self, content: memoryview) -> None:
-        while content:
-            count = os.write(self.file.fileno(), content)
-            self.size += count
-            content = content[count:]
+        write_all(self.file.fileno(), content)
+        self.size += len(content)
 
     def close(self) -> None:
         self.file.close()

@@ -78,9 +78,9 @@ def test_nothing_is_fetched_ahead_where_no_server_runs(site: Site) -> None:
     assert not list((site.data.wal / ".wal-g").glob("**/0*"))
 
 
-def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
-    site.data.serve()
-    names = site.segments(12)
+def fetched_ahead(site: Site, count: int) -> tuple[Path, list[str]]:
+    """The folder, and so many archived segments: the first was asked for, and what follows has been fetched ahead."""
+    names = site.segments(count)
     for name in names:
         site.push(name)
     site.start_agent()
@@ -88,6 +88,12 @@ def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
     folder = site.data.wal / ".wal-g/prefetch"
     wait_for(lambda: (folder / names[1]).exists())
     wait_for(lambda: site.states()[0]["downloading_ahead"] == 0)
+    return folder, names
+
+
+def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
+    site.data.serve()
+    folder, names = fetched_ahead(site, 12)
     ready = [name for name in names if (folder / name).exists()]
     assert names[1] in ready
     assert len(ready) < len(names) - 1
@@ -95,13 +101,7 @@ def test_the_depth_of_the_prefetch_follows_the_demand(site: Site) -> None:
 
 def test_a_prefetch_folder_that_was_removed_is_made_again(site: Site) -> None:
     site.data.serve()
-    names = site.segments(6)
-    for name in names:
-        site.push(name)
-    site.start_agent()
-    folder = site.data.wal / ".wal-g/prefetch"
-    site.run("wal-fetch", names[0], "pg_wal/RECOVERYXLOG")
-    wait_for(lambda: (folder / names[1]).exists() and site.states()[0]["downloading_ahead"] == 0)
+    folder, names = fetched_ahead(site, 6)
     shutil.rmtree(site.data.wal / ".wal-g")
     assert site.run("wal-fetch", names[1], "pg_wal/RECOVERYXLOG").returncode == 0
     wait_for(lambda: (folder / names[2]).exists())
