@@ -15,7 +15,8 @@ from tests.fixtures.cluster import Cluster, give, new_base, unprivileged
 from tests.fixtures.postgres import ClusterFactory
 from tests.fixtures.recovery import recover, wait_until
 from tests.unit.wal.synthetic import archive_in
-from walpy.wal.segment import following_segment
+from walpy.wal.history import parse_history
+from walpy.wal.segment import following_segment, segment_name
 
 MIB = 1 << 20
 FILL = "insert into t select n, repeat(md5(n::text), 20) from generate_series(1, 3000) n"  # three segments
@@ -106,12 +107,14 @@ def check(archive_folder: Path, truth: Path, last: str, first: str = "") -> None
     while expected[-1] < last:
         expected.append(following_segment(expected[-1], MIB))
     assert names[: len(expected)] == expected
-    archive = archive_in(archive_folder)
     for name in names:
-        with archive.open_wal(name) as chunks:
-            content = b"".join(bytes(chunk) for chunk in chunks)
         wait_for_file(truth / name)
-        assert content == (truth / name).read_bytes(), name
+        assert content_of(archive_folder, name) == (truth / name).read_bytes(), name
+
+
+def content_of(archive_folder: Path, name: str) -> bytes:
+    with archive_in(archive_folder).open_wal(name) as chunks:
+        return b"".join(bytes(chunk) for chunk in chunks)
 
 
 def wait_for_file(path: Path) -> None:
@@ -200,13 +203,16 @@ def test_a_promotion(server: Cluster, make_cluster: ClusterFactory, archive_fold
         last = switch(standby)
         assert last.startswith("00000002")
         wait_for(lambda: last in stored(archive_folder), standby)
-    names = stored(archive_folder)
-    assert "00000002.history" in names
-    partial = [name for name in names if name.endswith(".partial")]
-    assert len(partial) == 1
-    with archive_in(archive_folder).open_wal(partial[0]) as chunks:
-        assert sum(len(chunk) for chunk in chunks) == MIB
     check(archive_folder, truth, last, first="00000002")
+    (switched,) = parse_history(content_of(archive_folder, "00000002.history").decode(), "00000002.history")
+    number, offset = divmod(switched.lsn, MIB)
+    partial = f"{segment_name(1, number, MIB)}.partial"
+    # A timeline that ends between two segments leaves no partial one.
+    expected = [partial] if offset else []
+    assert [name for name in stored(archive_folder) if name.endswith(".partial")] == expected, messages(standby)
+    if offset:
+        beginning = (truth / segment_name(2, number, MIB)).read_bytes()[:offset]
+        assert content_of(archive_folder, partial) == beginning.ljust(MIB, b"\0")
 
 
 def test_what_stops_it(server: Cluster, archive_folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What an agent's answers depend on, beside the settings that its socket's name stands for: files, and the server."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 
 import walpy
@@ -10,6 +11,8 @@ from walpy.config import Config
 from walpy.config_file import SEARCHED, home_directory
 
 LOG_FILE = "WALG_LOG_DESTINATION"  # grows: only another file in its place counts
+
+PACKAGES = ("site-packages", "dist-packages")  # every installation changes these; not the folder of a checkout
 
 Identity = tuple[int, ...] | None  # of a file; None: not there
 
@@ -42,8 +45,8 @@ class Watch:
 
 def _files(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     """Files that settings come from or name, those of credentials, and those of walpy itself."""
-    package = os.path.dirname(os.path.abspath(walpy.__file__))
-    yield from (walpy.__file__, client.__file__, os.path.dirname(package))  # the last: every installation changes it
+    yield from (walpy.__file__, client.__file__)
+    yield from (path for path in sys.path if os.path.basename(path) in PACKAGES)
     home = home_directory()
     yield from (os.path.join(home, f".walg.{extension}") for extension in SEARCHED)
     yield from (os.path.join(home, name) for name in (".aws/credentials", ".aws/config", ".boto"))

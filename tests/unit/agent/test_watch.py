@@ -95,9 +95,21 @@ def test_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
     monkeypatch.setattr(walpy, "__file__", str(package / "__init__.py"))
+    monkeypatch.syspath_prepend(package.parent)
     watching = watch()
     (package.parent / "other-1.0.dist-info").mkdir()
     assert watching.change() == f"{package.parent} changed"
     watching = watch()
     (package / "__init__.py").write_text('__version__ = "9"')
     assert watching.change() == f"{package / '__init__.py'} changed"
+
+
+def test_files_beside_a_checkout_are_no_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "project/walpy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(walpy, "__file__", str(package / "__init__.py"))
+    monkeypatch.syspath_prepend(package.parent)
+    watching = watch()
+    (package.parent / ".mypy_cache").mkdir()
+    assert watching.change() == ""
