@@ -35,8 +35,9 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
     """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
     config = _with_flags(config, PUSH_SETTINGS, flags)
     is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
+    looks_at_pages = is_verified or (config.integer("WALG_DELTA_MAX_STEPS") > 0 and not flags.get("full"))
     # While this process imports the database driver.
-    start_ahead("walpy.backup.partition", *(["walpy.postgres.checksum"] if is_verified else []))
+    start_ahead("walpy.backup.partition", *(["walpy.postgres.changes"] if looks_at_pages else []))
     from walpy.backup.push import backup_push as push
     from walpy.backup.push_settings import PushOptions
 

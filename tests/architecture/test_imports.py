@@ -84,7 +84,7 @@ DOORS = {
 }
 
 READS_ENVIRONMENT = {"walpy.__main__", "walpy.client", "walpy.agent.resident", "walpy.cli", "walpy.cli_plain"}
-SETS_ENVIRONMENT = {"walpy.postgres.checksum"}  # for a library that takes its settings from nowhere else
+SETS_ENVIRONMENT = {"walpy.postgres.arrays"}  # for a library that takes its settings from nowhere else
 
 TRAVELLING = ("Job", "Result", "Options", "Summary", "Settings", "Config", "Setting", "Plan")
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -282,15 +283,49 @@ def test_standby(cluster: Cluster, make_cluster: ClusterFactory, archive_folder:
     assert restored.execute(CONTENT) == cluster.execute(CONTENT)
 
 
-def test_a_delta_becomes_a_full_backup(cluster: Cluster, archive_folder: Path) -> None:
-    log = push(cluster, WALG_DELTA_MAX_STEPS="5")
-    assert log.count("takes a full backup instead") == 1
-    assert "DeltaFrom" not in newest_backup(archive_folder).sentinel()
-
-
 def test_lock_file_belongs_to_the_server(cluster: Cluster) -> None:
     push(cluster)
     folder = cluster.data_directory / "pg_wal" / "walg_data"
     owner = cluster.data_directory.stat().st_uid
     assert {path.stat().st_uid for path in (folder, *folder.iterdir())} == {owner}
     assert os.listdir(folder)
+
+
+def test_deltas(cluster: Cluster, archive_folder: Path) -> None:
+    cluster.execute("vacuum t")  # hint bits set later would change every page
+    cluster.execute("checkpoint")
+    log = push(cluster, WALG_DELTA_MAX_STEPS="2")
+    assert "There is no backup to continue" in log
+    assert "DeltaFrom" not in newest_backup(archive_folder).sentinel()
+    full = newest_backup(archive_folder)
+    cluster.execute("create table kept as select i, md5(i::text) from generate_series(1, 20000) i")
+    cluster.execute("checkpoint")
+    time.sleep(2.1)  # what is younger than its base is never taken for unchanged
+    log = push(cluster, WALG_DELTA_MAX_STEPS="2")
+    first = newest_backup(archive_folder)
+    assert f"Delta backup from {full.name} with LSN " in log
+    assert first.name.endswith(f"_D_{full.name.removeprefix('base_')}")
+    cluster.execute("update t set md5 = 'changed' where i = 20000")
+    time.sleep(2.1)
+    push(cluster, "--permanent", WALG_DELTA_MAX_STEPS="2")
+    second = newest_backup(archive_folder)
+    sentinel = second.sentinel()
+    chained = {key: sentinel[key] for key in ("DeltaFrom", "DeltaFullName", "DeltaCount", "DeltaLSN")}
+    assert chained == {
+        "DeltaFrom": first.name,
+        "DeltaFullName": full.name,
+        "DeltaCount": 2,
+        "DeltaLSN": first.sentinel()["LSN"],
+    }
+    assert full.metadata()["is_permanent"] is first.metadata()["is_permanent"] is True
+    files = second.files_metadata()
+    places = {name: cluster.execute(f"select pg_relation_filepath('{name}')") for name in ("t", "kept")}
+    assert files["Files"][f"/{places['t']}"]["IsIncremented"] is True
+    assert files["Files"][f"/{places['kept']}"]["IsSkipped"] is True
+    stored = [name for names in files["TarFileSets"].values() for name in names]
+    assert f"/{places['t']}" in stored
+    assert f"/{places['kept']}" not in stored
+    assert sentinel["UncompressedSize"] < full.sentinel()["UncompressedSize"] / 10
+    log = push(cluster, WALG_DELTA_MAX_STEPS="2")
+    assert "WALG_DELTA_MAX_STEPS is 2" in log
+    assert "_D_" not in newest_backup(archive_folder).name

@@ -1,13 +1,16 @@
 """Cuts the members of one tar into pieces that several threads read and compress on their own.
 
 A piece is a list of items that fill one buffer: tar headers and padding as bytes, whole small files, and spans of
-larger ones. Spans begin and end at whole pages of their file, so that pages can be verified piece by piece.
+larger ones, or the changed pages of such a file. Spans begin and end at whole pages of their file, so that pages can be
+verified piece by piece.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.backup import tar
+from walpy.backup.increment import encode_head, member_size
 from walpy.backup.members import tar_header
 from walpy.backup.shared_file import SharedFile
 from walpy.postgres.datadir import Entry
@@ -22,7 +25,7 @@ class OpenFile(SharedFile):
     """A large file while its spans are read, by any threads.
 
     is_cold: some of what was read last was not in the page cache. announced: what of the spans that are about to be
-    read is not, by their offset.
+    read is not, by their offset. changed: numbers of the pages that stand for it, ascending; None: it is stored whole.
     """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
@@ -30,6 +33,7 @@ class OpenFile(SharedFile):
         self.entry = entry
         self.is_cold = True  # to be expected, before anything is known
         self.announced: dict[int, Ranges] = {}
+        self.changed: Sequence[int] | None = None
 
 
 class WholeFile(NamedTuple):
@@ -47,7 +51,14 @@ class Span(NamedTuple):
     length: int
 
 
-Item = bytes | WholeFile | Span
+class Blocks(NamedTuple):
+    """Some pages of a large file, by their numbers, ascending; whoever reads them releases the file."""
+
+    file: OpenFile
+    numbers: Sequence[int]
+
+
+Item = bytes | WholeFile | Span | Blocks
 Opener = Callable[[Entry], OpenFile | None]  # None: the file is gone
 
 
@@ -61,7 +72,9 @@ def cut(entries: Iterable[Entry], open_file: Opener, *, piece_size: int, page_si
         header = tar_header(entry)
         if entry.size > WHOLE_FILE:
             file = open_file(entry)
-            if file is not None:
+            if file is not None and file.changed is not None:
+                yield from _cut_increment(piece, file, file.changed, page_size)
+            elif file is not None:
                 yield from _cut_file(piece, file, header, page_size)
             continue
         size = len(header) + entry.size + tar.padding(entry.size)
@@ -83,6 +96,25 @@ def _cut_file(piece: "_Piece", file: OpenFile, header: bytes, page_size: int) ->
             file.hold()
             piece.append(Span(file, offset, length), length)
             offset += length
+        padding = tar.padding(size)
+        yield from piece.add(bytes(padding), padding)
+    finally:
+        file.release()
+
+
+def _cut_increment(piece: "_Piece", file: OpenFile, changed: Sequence[int], page_size: int) -> Iterator[list[Item]]:
+    try:
+        size = member_size(len(changed), page_size)
+        for head in (tar_header(replace(file.entry, size=size)), encode_head(file.entry.size, changed)):
+            yield from piece.add(head, len(head))
+        done = 0
+        while done < len(changed):
+            if piece.room < page_size:
+                yield piece.take()
+            numbers = changed[done : done + piece.room // page_size]
+            file.hold()
+            piece.append(Blocks(file, numbers), len(numbers) * page_size)
+            done += len(numbers)
         padding = tar.padding(size)
         yield from piece.add(bytes(padding), padding)
     finally:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from walpy.backup.file_entries import unchanged_listing
 from walpy.backup.files_metadata import TarListing, files_metadata_json
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
@@ -12,8 +13,9 @@ from walpy.backup.timestamp import Timestamp
 from walpy.postgres.database import Database
 
 if TYPE_CHECKING:
+    from walpy.backup.delta_base import Base
     from walpy.backup.partition import PartitionResult
-    from walpy.postgres.datadir import TablespaceLink
+    from walpy.postgres.datadir import Entry, TablespaceLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class FinishedBackup:
 
     uncompressed_size: of the files' data in all tars. compressed_size: of the tars as stored. data_catalog_size: of
     every object that the walk met. files_metadata_disabled: there is no files_metadata.json.
+    base: the backup that this one is a delta on.
     """
 
     start_lsn: int
@@ -39,11 +42,12 @@ class FinishedBackup:
     user_data: object
     is_permanent: bool
     files_metadata_disabled: bool
+    base: "Base | None" = None
 
 
 def sentinel(backup: FinishedBackup) -> Sentinel:
     """The document that commits the backup."""
-    return Sentinel(
+    document = Sentinel(
         lsn=backup.start_lsn,
         pg_version=backup.pg_version,
         finish_lsn=backup.stop_lsn,
@@ -59,6 +63,12 @@ def sentinel(backup: FinishedBackup) -> Sentinel:
         hostname=backup.hostname,
         data_dir=backup.data_directory,
         is_permanent=backup.is_permanent,
+    )
+    base = backup.base
+    if base is None:
+        return document
+    return document._replace(
+        delta_lsn=base.lsn, delta_from=base.name, delta_full_name=base.full_name, delta_count=base.step
     )
 
 
@@ -80,15 +90,20 @@ def metadata(backup: FinishedBackup) -> BackupMetadata:
     )
 
 
-def files_metadata(results: "Iterable[PartitionResult]", label_object: str, databases: Mapping[str, Database]) -> bytes:
+def files_metadata(
+    results: "Iterable[PartitionResult]",
+    label_object: str,
+    databases: Mapping[str, Database],
+    unchanged: "Iterable[Entry]" = (),
+) -> bytes:
     """Every object that is in a tar, and in which, as JSON; pg_control is in no list, as in WAL-G.
 
     results: of the partitions, in their order. label_object: name of the object with backup_label, which lists names
-    alone.
+    alone. unchanged: files that are as the base has them.
     """
     tars = {_base(result.object_name): result.listing for result in results}
     tars[_base(label_object)] = TarListing.of_names(TABLESPACE_MAP, LABEL)
-    return files_metadata_json(tars, databases)
+    return files_metadata_json(tars, databases, unchanged_listing(unchanged))
 
 
 def tablespace_spec(data_directory: str, links: "Sequence[TablespaceLink]") -> Spec | None:

@@ -12,17 +12,29 @@ ALL_BLOCKS = 1 << 32  # more than there are
 
 
 def tar_listing(
-    entries: Iterable[Entry], vanished: Set[str], corrupt: Mapping[str, tuple[int, ...]], kept_blocks: int
+    entries: Iterable[Entry],
+    vanished: Set[str],
+    corrupt: Mapping[str, tuple[int, ...]],
+    kept_blocks: int,
+    *,
+    increments: Set[str] = frozenset(),
 ) -> TarListing:
     """The entries that are in a tar, in their order.
 
     vanished: names of those that are not. corrupt: blocks with wrong checksums, ascending, by name of their file.
-    kept_blocks: how many of their numbers to keep for a file.
+    kept_blocks: how many of their numbers to keep for a file. increments: names of files that changed pages stand for.
     """
     damage = {name: CorruptBlocks(len(blocks), blocks[:kept_blocks]) for name, blocks in corrupt.items()}
     return TarListing.of(
         [
-            (entry.name, FileEntry(local_timestamp(entry.mtime_ns), corrupt_blocks=damage.get(entry.name)))
+            (
+                entry.name,
+                FileEntry(
+                    local_timestamp(entry.mtime_ns),
+                    is_incremented=entry.name in increments,
+                    corrupt_blocks=damage.get(entry.name),
+                ),
+            )
             for entry in entries
             if entry.name not in vanished
         ]
@@ -32,3 +44,10 @@ def tar_listing(
 def local_timestamp(ns: int) -> Timestamp:
     """An instant with the offset that local time had then, as WAL-G notes modification times."""
     return Timestamp(ns, time.localtime(ns // 1_000_000_000).tm_gmtoff)
+
+
+def unchanged_listing(entries: Iterable[Entry]) -> bytes:
+    """The entries of files that are as the backup's base has them, and in no tar."""
+    return TarListing.of(
+        [(entry.name, FileEntry(local_timestamp(entry.mtime_ns), is_skipped=True)) for entry in entries]
+    ).files

@@ -95,9 +95,14 @@ class TarListing(NamedTuple):
         return cls(names=_names_text(names))
 
 
-def files_metadata_json(tars: Mapping[str, TarListing], databases: Mapping[str, Database]) -> bytes:
-    """The document, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same."""
-    files = b",".join(listing.files for listing in tars.values() if listing.files)
+def files_metadata_json(
+    tars: Mapping[str, TarListing], databases: Mapping[str, Database], skipped: bytes = b""
+) -> bytes:
+    """The document, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same.
+
+    skipped: entries of files that are in no tar.
+    """
+    files = b",".join(files for files in (*(listing.files for listing in tars.values()), skipped) if files)
     return _document(files, _members((name, listing.names) for name, listing in tars.items()), databases)
 
 

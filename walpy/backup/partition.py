@@ -5,7 +5,7 @@ compress it, and the thread that uploads writes the pieces in their order. A cod
 from pieces compresses in the uploading thread, and only the reading runs ahead.
 
 Memory of a worker: (threads + PIECES_AHEAD) pieces of at most 1 MiB, plain and compressed, besides what the storage's
-put holds and the partition's list of files.
+put holds and the partition's list of files; for a delta backup see changed_files.
 """
 
 import mmap
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.archive import Archive
+from walpy.backup.changed_files import ChangedFiles
 from walpy.backup.cut import Item, cut
 from walpy.backup.entry_columns import Columns, columns_of, entries_of
 from walpy.backup.file_entries import tar_listing
@@ -160,12 +161,12 @@ class Packer:
         limited = self._network_waits.seconds - limited_before
         self._times[RATE_LIMIT] += limited
         self._times[STORING] += max(0.0, perf_counter() - began - self._waited - limited)
-        vanished = self._files.vanished
+        vanished, increments = self._files.vanished, self._files.increments
         corrupt = tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._files.corrupt.items()))
         return PartitionResult(
             self._job.tar_name,
             name,
-            sum(entry.size for entry in self._job.entries if entry.name not in vanished),
+            sum(increments.get(entry.name, entry.size) for entry in self._job.entries if entry.name not in vanished),
             stored_size,
             self._listing(dict(corrupt)),
             corrupt,
@@ -176,7 +177,8 @@ class Packer:
         kept_blocks = self._job.kept_blocks
         if kept_blocks is None:
             return TarListing()
-        return tar_listing(self._job.entries, self._files.vanished, corrupt, kept_blocks)
+        files = self._files
+        return tar_listing(self._job.entries, files.vanished, corrupt, kept_blocks, increments=files.increments.keys())
 
     def _chunks(self) -> "Generator[Chunk, None, None]":
         if self._form is None:
@@ -211,8 +213,10 @@ class Packer:
         pending: deque[Future[_Filled]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="piece")
         page_size = self._job.pages.size
+        changed = ChangedFiles(self._files, pool, self._note_reading)
+        entries = changed.ahead(self._job.entries)
         try:
-            for items in cut(self._job.entries, self._files.open, piece_size=PIECE_SIZE, page_size=page_size):
+            for items in cut(entries, changed.open, piece_size=PIECE_SIZE, page_size=page_size):
                 if len(pending) == self._depth:
                     yield from self._next(pending)
                 self._files.announce(items)
@@ -233,15 +237,15 @@ class Packer:
         self._buffers.put(piece.buffer)
 
     def _note(self, piece: _Filled) -> None:
-        self._report(piece.done.size)
-        spent = {
-            READING: piece.reading - piece.done.verifying - piece.done.limited,
-            VERIFYING: piece.done.verifying,
-            COMPRESSING: piece.encoding,
-            RATE_LIMIT: piece.done.limited,
-        }
-        for stage, seconds in spent.items():
-            self._times[stage] += seconds / self._threads
+        self._note_reading(piece.done, piece.reading)
+        self._times[COMPRESSING] += piece.encoding / self._threads
+
+    def _note_reading(self, done: Pass, seconds: float) -> None:
+        """seconds: of all that done was done in."""
+        self._report(done.size)
+        reading = seconds - done.verifying - done.limited
+        for stage, spent in ((READING, reading), (VERIFYING, done.verifying), (RATE_LIMIT, done.limited)):
+            self._times[stage] += spent / self._threads
 
     def _piece(self, items: list[Item], encode: "Callable[[Chunk], bytes] | None") -> _Filled:
         """Fill a buffer; runs in the pool's threads."""

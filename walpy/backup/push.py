@@ -1,4 +1,4 @@
-"""backup-push: a full backup of a running server's data directory, from start to sentinel.
+"""backup-push: a full or a delta backup of a running server's data directory, from start to sentinel.
 
 What makes it right, in the order of the steps:
 
@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
+from walpy.backup.delta_base import Base, Division, check_base_is_there, choose_base, divide, is_usable
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS
 from walpy.backup.lock import backup_lock
+from walpy.backup.mark import backup_mark
 from walpy.backup.packing import pack_files
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
 from walpy.backup.rate_limits import RateLimits, open_limited_archive
@@ -43,6 +45,7 @@ from walpy.backup.wait import WalWait
 from walpy.errors import UsageError, WalpyError
 from walpy.postgres.control import read_control_bytes
 from walpy.postgres.keep_alive import KeepAlive
+from walpy.postgres.lsn import format_lsn
 from walpy.postgres.relations import collect_relations
 from walpy.postgres.server import Server, ServerFacts, connect
 from walpy.wal.identity import check_identity
@@ -86,7 +89,7 @@ class BackupSummary:
 
 
 def backup_push(config: "Config", data_directory: str, options: PushOptions, progress: "Progress") -> BackupSummary:
-    """Take a full backup of the server that the PG* settings lead to, and store it.
+    """Take a backup of the server that the PG* settings lead to, and store it: a delta where the settings allow.
 
     data_directory: the server's own, on this host. progress: counts bytes of data files. Raises WalpyError; no backup
     is listed then, and nothing left in the archive but what could not be removed.
@@ -106,7 +109,8 @@ def backup_push(config: "Config", data_directory: str, options: PushOptions, pro
         check_cluster(config, facts, data_directory)
         with backup_lock(facts.data_directory):
             check_identity(archive, facts.system_identifier, None)
-            summary = _Push(config, options, settings, archive, limits, server, facts).run(progress, began)
+            base = choose_base(archive, settings.delta)
+            summary = _Push(config, options, settings, archive, limits, server, facts, base).run(progress, began)
     _log(summary)
     return summary
 
@@ -172,6 +176,7 @@ class _Push:
     limits: RateLimits
     server: Server
     facts: ServerFacts
+    wanted_base: Base | None
 
     def run(self, progress: "Progress", began: float) -> BackupSummary:
         start_time = documents.now_rounded_up()
@@ -181,11 +186,15 @@ class _Push:
         with KeepAlive(self.server, self.settings.alive_interval) as alive:
             with waits:
                 backup = start_backup(self.server, self.facts)
+            base = self._usable_base(backup)
+            if base is not None:
+                backup = replace(backup, name=backup.name + base.suffix)
             stored = StoredBackup(self.archive, backup.name)
             with _unfinished(self.server, stored):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
-                entries, listing = list(listing.entries), replace(listing, entries=())
-                packed = self._pack(backup, entries, stored, progress, alive)
+                entries, unchanged = self._divide(listing, base)
+                listing = replace(listing, entries=())
+                packed = self._pack(backup, base, entries, stored, progress, alive)
                 control = self._put_control(listing, stored)
                 databases = self._table_names()
                 alive.check()
@@ -197,8 +206,9 @@ class _Push:
                     segments = wal.wait(backup.timeline, backup.lsn, stopped.lsn)
                 stored.confirm()
                 size = sum(result.size for result in packed) + control.size + label.size
-                finished = self._describe(backup, stopped, listing, stored, start_time=start_time, size=size)
-                files = self._files_metadata(packed, label, databases)
+                finished = self._describe(backup, base, stopped, listing, stored, start_time=start_time, size=size)
+                files = self._files_metadata(packed, label, databases, unchanged)
+                self._secure(base)
                 stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
         seconds = time.monotonic() - began
         return BackupSummary(
@@ -213,9 +223,31 @@ class _Push:
             limited_by=limited_by(added(result.times for result in packed), SERVER, waits.seconds, seconds),
         )
 
+    def _usable_base(self, backup: RunningBackup) -> Base | None:
+        base = self.wanted_base
+        if base is None or not is_usable(base, backup, self.facts, self.archive):
+            return None
+        logger.info("Delta backup from %s with LSN %s.", base.name, format_lsn(base.lsn))
+        return base
+
+    def _divide(self, listing: "Listing", base: Base | None) -> Division:
+        if base is None:
+            return Division(list(listing.entries), [])
+        ignores_mtime = self.settings.delta.ignores_mtime
+        return divide(listing.entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
+
+    def _secure(self, base: Base | None) -> None:
+        """What a delta needs must be there, and stay, before it exists itself."""
+        if base is None:
+            return
+        if self.options.permanent:
+            backup_mark(self.archive, base.name, permanent=True)
+        check_base_is_there(self.archive, base)
+
     def _pack(
         self,
         backup: RunningBackup,
+        base: Base | None,
         entries: "list[Entry]",
         stored: StoredBackup,
         progress: "Progress",
@@ -238,7 +270,7 @@ class _Push:
             entries,
             self.settings,
             self.limits,
-            pages=Pages(self.facts.page_size, backup.lsn if verify else None),
+            pages=Pages(self.facts.page_size, backup.lsn if verify else None, base.lsn if base else 0),
             kept_blocks=self._kept_blocks(),
             progress=progress,
             on_result=note,
@@ -271,6 +303,7 @@ class _Push:
     def _describe(
         self,
         backup: RunningBackup,
+        base: Base | None,
         stopped: "StoppedBackup",
         listing: "Listing",
         stored: StoredBackup,
@@ -294,6 +327,7 @@ class _Push:
             user_data=self.settings.user_data,
             is_permanent=self.options.permanent,
             files_metadata_disabled=self.options.without_files_metadata,
+            base=base,
         )
 
     def _kept_blocks(self) -> int | None:
@@ -302,8 +336,12 @@ class _Push:
         return ALL_BLOCKS if self.options.store_all_corrupt else SOME_BLOCKS
 
     def _files_metadata(
-        self, packed: "list[PartitionResult]", label: "Stored", databases: "dict[str, Database]"
+        self,
+        packed: "list[PartitionResult]",
+        label: "Stored",
+        databases: "dict[str, Database]",
+        unchanged: "list[Entry]",
     ) -> bytes | None:
         if self.options.without_files_metadata:
             return None
-        return documents.files_metadata(packed, label.name, databases)
+        return documents.files_metadata(packed, label.name, databases, unchanged)

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from walpy.backup.delta_base import DeltaChoice
 from walpy.backup.gojson import free_value, parse
 from walpy.backup.wait import wait_timeout
 from walpy.errors import BackupError, ConfigError, UsageError
@@ -46,6 +47,7 @@ class PushSettings:
     stop_timeout: float
     wal_timeout: float
     with_table_names: bool
+    delta: DeltaChoice
 
 
 def check_settings(config: "Config", options: PushOptions) -> PushSettings:
@@ -63,6 +65,19 @@ def check_settings(config: "Config", options: PushOptions) -> PushSettings:
         stop_timeout=config.seconds("WALG_STOP_BACKUP_TIMEOUT"),
         wal_timeout=wait_timeout(config),
         with_table_names=not config.boolean("WALG_DISABLE_PARTIAL_RESTORE"),
+        delta=_delta_choice(config, options),
+    )
+
+
+def _delta_choice(config: "Config", options: PushOptions) -> DeltaChoice:
+    is_full = options.full or options.without_files_metadata or config.boolean("WALG_USE_COPY_COMPOSER")
+    return DeltaChoice(
+        max_steps=0 if is_full else config.integer("WALG_DELTA_MAX_STEPS"),
+        origin=config.text("WALG_DELTA_ORIGIN"),
+        from_name=config.text("WALG_DELTA_FROM_NAME"),
+        from_user_data=config.text("WALG_DELTA_FROM_USER_DATA"),
+        permanent=options.permanent,
+        ignores_mtime=config.boolean("WALPY_DELTA_IGNORE_MTIME"),
     )
 
 
@@ -93,9 +108,11 @@ def _check_combination(config: "Config", options: PushOptions) -> None:
 
 
 def _say_what_is_different(config: "Config", options: PushOptions) -> None:
-    wants_delta = config.integer("WALG_DELTA_MAX_STEPS") > 0 or any(map(config.is_set, DELTA_BASES))
-    if wants_delta and not options.full and not options.without_files_metadata:
-        logger.warning("Delta backups are configured; this version of walpy takes a full backup instead")
+    is_told_base = any(map(config.is_set, DELTA_BASES))
+    if is_told_base and config.integer("WALG_DELTA_MAX_STEPS") <= 0 and not options.full:
+        logger.warning("A base for a delta backup is given, but WALG_DELTA_MAX_STEPS is 0: a full backup is taken")
+    if config.boolean("WALG_USE_WAL_DELTA"):
+        logger.info("WALG_USE_WAL_DELTA has no effect: changed pages are found by their headers")
     if any(map(config.boolean, COMPOSERS)):
         logger.info("Composers only choose which file goes into which tar; walpy divides the files itself")
 

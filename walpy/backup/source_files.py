@@ -1,20 +1,24 @@
 """The files of one partition while they are read: whatever happens to them meanwhile, the tar stays whole.
 
 The header says the size that the walk saw: a file that grew is cut to it, one that shrank is filled up with zeros
-(recovery replays what happened to it), one that is gone is left out.
+(recovery replays what happened to it), one that is gone is left out. Of a file that an earlier backup holds, the pages
+that changed since are enough, unless they take as much room.
 """
 
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from walpy.backup import tar
-from walpy.backup.cut import Item, OpenFile, Span, WholeFile
+from walpy.backup.cut import Blocks, Item, OpenFile, Span, WholeFile
+from walpy.backup.increment import encode_head, member_size
+from walpy.backup.members import tar_header
 from walpy.backup.page_cache import announce, read_part, read_whole
 from walpy.errors import BackupError
-from walpy.postgres.page import corrupt_blocks, relation_segment
+from walpy.postgres.page import changed_blocks, corrupt_blocks, relation_segment
 
 if TYPE_CHECKING:
     from walpy.postgres.datadir import Entry
@@ -23,13 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Data pages of a cluster: their size in bytes, and which checksums to verify.
+    """Data pages of a cluster: their size in bytes, which checksums to verify, and which pages count as changed.
 
     verify_before: those of pages last changed before this position in the WAL, where the backup starts; None: none.
+    changed_since: those last changed at or after this position, where the backup's base started.
     """
 
     size: int
     verify_before: int | None = None
+    changed_since: int = 0
 
 
 class Pass:
@@ -46,12 +52,14 @@ class Pass:
 class SourceFiles:
     """Reads the files of one partition; safe for threads.
 
-    vanished: names of files that were gone. corrupt: numbers of blocks with wrong checksums, by name. disk: the limit
-    of reading, whose waits end() ends.
+    vanished: names of files that were gone. increments: bytes that stand for a file, by its name, where its changed
+    pages do. corrupt: numbers of blocks with wrong checksums, by name. disk: the limit of reading, whose waits end()
+    ends.
     """
 
     def __init__(self, pages: Pages, disk: "RateLimiter | None") -> None:
         self.vanished: set[str] = set()
+        self.increments: dict[str, int] = {}
         self.corrupt: dict[str, list[int]] = {}
         self._pages = pages
         self._disk = disk
@@ -94,6 +102,8 @@ class SourceFiles:
         if isinstance(item, bytes):
             room[: len(item)] = item
             return len(item)
+        if isinstance(item, Blocks):
+            return self._fill_blocks(item, room, done)
         self._fill_span(item, room[: item.length], done)
         return item.length
 
@@ -106,7 +116,6 @@ class SourceFiles:
             return 0
         start = len(header)
         end = start + size
-        room[:start] = header
         try:
             if size:
                 view = room[start:end]
@@ -116,30 +125,93 @@ class SourceFiles:
                 except OSError as error:
                     raise _unreadable(entry, 0, error) from error
                 self._take(entry, descriptor, 0, view, count, done)
+                if entry.has_base and (increment := self._increment(entry, view)):
+                    header, end = increment[0], start + len(increment[1])
+                    room[start:end] = increment[1]
         finally:
             os.close(descriptor)
+        size = end - start
+        room[:start] = header
         padding = tar.padding(size)
         room[end : end + padding] = bytes(padding)
         return end + padding
+
+    def _increment(self, entry: "Entry", content: memoryview) -> tuple[bytes, bytes] | None:
+        """Header and data of what stands for a file with this content; None when it is stored whole."""
+        size = self._pages.size
+        found = changed_blocks(content, 0, page_size=size, since=self._pages.changed_since)
+        changed = self.decide(entry, found)
+        if changed is None:
+            return None
+        pages = [content[number * size : (number + 1) * size] for number in changed]
+        data = b"".join([encode_head(entry.size, changed), *pages])
+        return tar_header(replace(entry, size=len(data))), data
+
+    def decide(self, entry: "Entry", changed: Sequence[int] | None) -> Sequence[int] | None:
+        """The changed pages (None: nobody knows them) when they are to stand for a file, which is noted; else None."""
+        if changed is None:
+            return None
+        size = member_size(len(changed), self._pages.size)
+        if size >= entry.size:
+            return None
+        with self._lock:
+            self.increments[entry.name] = size
+        return changed
 
     def _fill_span(self, span: Span, view: memoryview, done: Pass) -> None:
         file, offset, size = span
         done.size += size
         try:
-            self._wait_for_limit(size, done)
-            try:
-                count, file.is_cold = read_part(file.descriptor, view, offset, file.announced.pop(offset, None))
-            except OSError as error:
-                raise _unreadable(file.entry, offset, error) from error
-            self._take(file.entry, file.descriptor, offset, view, count, done)
+            self._read(file, offset, view, done)
         finally:
             file.release()
 
-    def _take(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, count: int, done: Pass) -> None:
-        """Complete what was read, count bytes of view, and verify it."""
+    def _fill_blocks(self, blocks: Blocks, room: memoryview, done: Pass) -> int:
+        """Pages that were counted when they were found."""
+        file, numbers = blocks
+        size, filled = self._pages.size, 0
+        try:
+            for first, count in _runs(numbers):
+                view = room[filled : filled + count * size]
+                self._read(file, first * size, view, done)
+                filled += len(view)
+        finally:
+            file.release()
+        return filled
+
+    def look_through(self, file: OpenFile, offset: int, view: memoryview, done: Pass) -> "Sequence[int] | None":
+        """Numbers of the changed pages in a part of a large file, which view takes; None when they do not tell.
+
+        Raises BackupError.
+        """
+        done.size += len(view)
+        self._read(file, offset, view, done, is_stored=False)
+        size = self._pages.size
+        return changed_blocks(view, offset // size, page_size=size, since=self._pages.changed_since)
+
+    def _read(self, file: OpenFile, offset: int, view: memoryview, done: Pass, *, is_stored: bool = True) -> None:
+        self._wait_for_limit(len(view), done)
+        try:
+            count, file.is_cold = read_part(file.descriptor, view, offset, file.announced.pop(offset, None))
+        except OSError as error:
+            raise _unreadable(file.entry, offset, error) from error
+        self._take(file.entry, file.descriptor, offset, view, count, done, is_stored=is_stored)
+
+    def _take(
+        self,
+        entry: "Entry",
+        descriptor: int,
+        offset: int,
+        view: memoryview,
+        count: int,
+        done: Pass,
+        *,
+        is_stored: bool = True,
+    ) -> None:
+        """Complete what was read, count bytes of view, and verify what is stored."""
         if count < len(view):
             view[count:] = bytes(len(view) - count)
-        if self._pages.verify_before is not None:
+        if is_stored and self._pages.verify_before is not None:
             began = perf_counter()
             self._verify(entry, descriptor, offset, view, self._pages.verify_before)
             done.verifying += perf_counter() - began
@@ -177,6 +249,20 @@ class SourceFiles:
         if blocks:
             with self._lock:
                 self.corrupt.setdefault(entry.name, []).extend(blocks)
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and count of each run of numbers that follow each other."""
+    first = count = 0
+    for number in numbers:
+        if count and number == first + count:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = number, 1
+    if count:
+        yield first, count
 
 
 def _unreadable(entry: "Entry", offset: int, error: OSError) -> BackupError:

@@ -4,13 +4,9 @@ Source: PostgreSQL, src/include/storage/checksum_impl.h (a variant of FNV-1a in 
 bufpage.c, PageIsVerified (which pages are right).
 """
 
-import os
 import threading
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy starts a thread for each core else, for algebra nobody wants
-
-import numpy as np
-from numpy.typing import NDArray
+from walpy.postgres.arrays import NDArray, np
 
 Words = NDArray[np.uint32]
 

@@ -26,6 +26,7 @@ class Entry:
     name: in the backup, below the data directory: `/base/5/1259`, `/pg_tblspc/16384/PG_15_202209061/5/16385`, `/`.
     path: where it is, without symbolic links in the place of its last part. mode: file type and permissions, as lstat
     gives them. size: bytes of a regular file, else 0. Size and mtime_ns are those of the walk; the file may change.
+    has_base: an earlier backup holds the file, so that its changed pages may stand for it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     mtime_ns: int
     uid: int
     gid: int
+    has_base: bool = False
 
     @property
     def is_file(self) -> bool:

@@ -1,4 +1,4 @@
-"""Data pages: which files have them, and whether their checksums are right.
+"""Data pages: which files have them, whether their checksums are right, and which of them changed.
 
 As PostgreSQL's own base backup, a page that was changed after the backup began is not judged: it may be torn, and
 recovery replaces it. Unlike WAL-G, so no page that is just being written is reported as corrupt.
@@ -15,6 +15,9 @@ _RELATION = re.compile(
     r"/[1-9][0-9]*(?:_(?:fsm|vm|init))?(?:\.(?P<segment>[1-9][0-9]*))?"
 )
 
+# The main fork of a relation outside global/: what WAL-G makes increments of.
+_PAGED = re.compile(r"/(?:base|pg_tblspc)/(?:[^/]+/)*[0-9]+(?:\.[0-9]+)?")
+
 
 def relation_segment(name: str) -> int | None:
     """Number of a relation's file, from 0; None when the file is not a relation's.
@@ -25,6 +28,11 @@ def relation_segment(name: str) -> int | None:
     if match is None:
         return None
     return int(match["segment"] or 0)
+
+
+def has_increments(name: str, size: int, page_size: int) -> bool:
+    """Whether the changed pages of a file may stand for it. name: in the backup; size: bytes."""
+    return size > 0 and size % page_size == 0 and _PAGED.fullmatch(name) is not None
 
 
 def corrupt_blocks(
@@ -55,3 +63,14 @@ def corrupt_blocks(
         ):
             corrupt.append(place // page_size)
     return corrupt
+
+
+def changed_blocks(pages: memoryview, first_block: int, *, page_size: int, since: int) -> list[int] | None:
+    """Numbers of the pages that changed at or after a position in the WAL, ascending; see changes.changed_pages.
+
+    first_block: number of the first page. Needs numpy.
+    """
+    from walpy.postgres.changes import changed_pages  # imports numpy, for delta backups alone
+
+    changed = changed_pages(pages, page_size=page_size, since=since)
+    return None if changed is None else [first_block + index for index in changed]

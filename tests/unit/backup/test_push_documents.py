@@ -3,9 +3,11 @@
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from walpy.backup.delta_base import Base
 from walpy.backup.documents import (
     FinishedBackup,
     files_metadata,
@@ -20,6 +22,7 @@ from walpy.backup.partition import PartitionResult
 from walpy.backup.timestamp import Timestamp
 from walpy.postgres.database import Database
 from walpy.postgres.datadir import Entry
+from walpy.postgres.lsn import Lsn
 
 FINISHED = FinishedBackup(
     start_lsn=33554472,
@@ -129,3 +132,17 @@ def test_local_time_of_summer_and_winter(monkeypatch: pytest.MonkeyPatch) -> Non
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_a_delta_as_walg_writes_it() -> None:
+    base = Base("base_B", "base_A", 2, Lsn(33554472), Lsn(33554688), 7, {}, 0)
+    document = sentinel(replace(FINISHED, base=base)).to_json()
+    expected = b'{"LSN":33554472,"DeltaLSN":33554472,"DeltaFrom":"base_B","DeltaFullName":"base_A","DeltaCount":2,'
+    assert document == SENTINEL.replace(b'{"LSN":33554472,', expected, 1)
+
+
+def test_unchanged_files_are_in_no_tar() -> None:
+    unchanged = Entry("/base/5/1", "/data/base/5/1", stat.S_IFREG, 8192, 5, 0, 0)
+    files = FilesMetadata.from_json(files_metadata([], "x/backup_label.tar.lz4", {}, [unchanged]))
+    assert files.files == {"/base/5/1": FileEntry(local_timestamp(5), is_skipped=True)}
+    assert list(files.tar_file_sets) == ["backup_label.tar.lz4"]

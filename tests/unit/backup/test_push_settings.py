@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from walpy.backup.delta_base import DeltaChoice
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings, parse_user_data
 from walpy.config import Config
 from walpy.errors import BackupError, ConfigError, UsageError
@@ -26,6 +27,7 @@ def test_defaults() -> None:
         stop_timeout=0,
         wal_timeout=3600,
         with_table_names=True,
+        delta=DeltaChoice(),
     )
 
 
@@ -89,15 +91,36 @@ def test_two_bases_of_a_delta() -> None:
         check(WALG_DELTA_FROM_NAME="LATEST", WALG_DELTA_FROM_USER_DATA="{}")
 
 
-@pytest.mark.parametrize("values", [{"WALG_DELTA_MAX_STEPS": "5"}, {"WALG_DELTA_FROM_NAME": "LATEST"}])
-def test_a_delta_becomes_a_full_backup_with_one_warning(
-    values: dict[str, str], caplog: pytest.LogCaptureFixture
-) -> None:
-    check(**values)
+def test_what_the_user_wants_of_deltas() -> None:
+    values = {"WALG_DELTA_MAX_STEPS": "5", "WALG_DELTA_ORIGIN": "LATEST_FULL", "WALG_DELTA_FROM_NAME": "x"}
+    chosen = check(PushOptions(permanent=True), **values, WALPY_DELTA_IGNORE_MTIME="true").delta
+    assert chosen == DeltaChoice(5, "LATEST_FULL", "x", permanent=True, ignores_mtime=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "values"),
+    [
+        (PushOptions(full=True), {}),
+        (PushOptions(without_files_metadata=True), {}),
+        (PushOptions(), {"WALG_USE_COPY_COMPOSER": "true"}),
+    ],
+)
+def test_what_makes_a_backup_full(options: PushOptions, values: dict[str, str]) -> None:
+    assert check(options, WALG_DELTA_MAX_STEPS="5", **values).delta.max_steps == 0
+
+
+def test_a_base_that_is_not_used_is_told_about(caplog: pytest.LogCaptureFixture) -> None:
+    check(WALG_DELTA_FROM_NAME="LATEST")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     caplog.clear()
-    check(PushOptions(full=True), **values)
+    check(PushOptions(full=True), WALG_DELTA_FROM_NAME="LATEST")
     assert not caplog.records
+
+
+def test_wal_delta_maps_are_told_about(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        check(WALG_USE_WAL_DELTA="true")
+    assert "changed pages are found by their headers" in caplog.text
 
 
 def test_composers_are_told_about(caplog: pytest.LogCaptureFixture) -> None:
