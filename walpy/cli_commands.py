@@ -139,7 +139,7 @@ def backup_fetch(
         str,
         typer.Option("--restore-only", metavar="DB[/TABLE],...", help="Restore only these.", show_default=False),
     ] = "",
-    reverse_unpack: Annotated[bool, typer.Option("--reverse-unpack", help="Of a chain, newest first.")] = False,
+    reverse_unpack: Annotated[bool, typer.Option("--reverse-unpack", help="Accepted; the result is the same.")] = False,
     skip_redundant_tars: Annotated[
         bool, typer.Option("--skip-redundant-tars", help="Skip tars that newer files replace.")
     ] = False,

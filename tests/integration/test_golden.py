@@ -23,18 +23,6 @@ SETTINGS = {
 }
 
 
-def backup_of(archive: GoldenArchive, restore: dict[str, Any]) -> str | None:
-    """Name of the backup that a restore chooses, as far as the file tells it without the archive."""
-    name: str | None = restore["backup"]
-    return archive.expected["backups"][-1] if name == "LATEST" else name
-
-
-def is_supported(archive: GoldenArchive, restore: dict[str, Any]) -> bool:
-    """Whether it is a full backup, restored as a whole."""
-    name = backup_of(archive, restore)
-    return (name is None or "_D_" not in name) and "--restore-only" not in (restore.get("args") or [])
-
-
 RESTORES = [
     pytest.param(
         archive,
@@ -43,7 +31,7 @@ RESTORES = [
     )
     for archive in ARCHIVES
     for number, restore in enumerate(archive.expected["restores"])
-    if is_supported(archive, restore)
+    if "--restore-only" not in (restore.get("args") or [])
 ]
 
 
@@ -101,19 +89,6 @@ def test_list(archive: GoldenArchive, make_cluster: ClusterFactory) -> None:
     place_archive(archive, cluster)
     lines = cluster.walpy("backup-list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["backup_name", *archive.expected["backups"]]
-
-
-DELTAS = [(archive, name) for archive in ARCHIVES for name in archive.expected["backups"] if "_D_" in name]
-
-
-@pytest.mark.parametrize(("archive", "delta"), DELTAS, ids=lambda value: getattr(value, "name", value))
-def test_deltas_are_refused(archive: GoldenArchive, delta: str, make_cluster: ClusterFactory) -> None:
-    cluster = make_cluster(initdb=False)
-    place_archive(archive, cluster)
-    result = cluster.walpy("backup-fetch", str(cluster.data_directory), delta, check=False)
-    assert result.returncode == 1
-    assert f"{delta} is a delta" in result.stderr
-    assert not cluster.data_directory.exists()
 
 
 def test_the_archive_is_left_as_it_was(make_cluster: ClusterFactory) -> None:

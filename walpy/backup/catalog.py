@@ -172,18 +172,5 @@ def _metadata_or_none(archive: Archive, backup: str) -> BackupMetadata | None:
         return None
 
 
-def require_full(backup: str, sentinel: Sentinel) -> None:
-    """Raise BackupError for a delta: this version restores full backups only."""
-    if not sentinel.is_delta:
-        return
-    full = sentinel.delta_full_name or "unknown"
-    count = sentinel.delta_count or 1
-    raise BackupError(
-        f"backup {backup} is a delta (number {count} on {sentinel.delta_from}, full backup {full}), "
-        "and this version of walpy restores full backups only",
-        f"Restore {full} with walpy and let recovery replay the WAL since, or fetch the delta with WAL-G.",
-    )
-
-
 def _local_offset(ns: int) -> int:
     return time.localtime(ns // 1_000_000_000).tm_gmtoff

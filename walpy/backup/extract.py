@@ -5,8 +5,9 @@ can lead through a link that an archive brought along, and a destination in whic
 Names never leave the destination. Nothing is flushed per file (see durability.py).
 
 Memory of a worker: one chunk of the storage (at most 1 MiB; see the backend for more), threads + 1 pieces of the
-decoder (1 MiB, 4 in what WAL-G stored as lz4) and as much that waits for its writing, the wanted names when a mask is
-given, and the names of one tar's members.
+decoder (1 MiB, 4 in what WAL-G stored as lz4) and as much that waits for its writing, the names of one tar's members,
+and four bytes for each page of its increments. A part that may hold any of a chain's files, because the backup does not
+tell, comes with all their names.
 """
 
 import logging
@@ -17,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from walpy.archive import Archive
 from walpy.backup.durability import EarlyFlush
 from walpy.backup.file_writer import FileWriter, writing
+from walpy.backup.increment import read_increment
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
 from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
@@ -35,6 +37,9 @@ from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.codecs import codec_for_extension
 from walpy.stream.decode_ahead import decode_ahead
 
+if TYPE_CHECKING:
+    from array import array
+
 _PLAIN_NAME: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)  # below the destination, for sure
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
@@ -45,15 +50,15 @@ logger = logging.getLogger(__name__)
 class ExtractPlan:
     """What is the same for all parts of one restore; names are relative to the destination, without a slash in front.
 
-    wanted: files to extract, None for all. left_out: files never to extract. links: the links that lead to
-    tablespaces. control_file: where pg_control goes, empty to leave it out. reserves_room: not where the file system
-    compresses, which it would stop. is_flushed: at the end, and so from the start. threads: of each worker, to decode
-    and to write.
+    left_out: files never to extract. links: the links that lead to tablespaces. all_directories: also those that are
+    not wanted, and links; false below a delta. control_file: where pg_control goes, empty to leave it out.
+    reserves_room: not where the file system compresses, which it would stop. is_flushed: at the end, and so from the
+    start. threads: of each worker, to decode and to write.
     """
 
     destination: str
     links: frozenset[str] = frozenset()
-    wanted: frozenset[str] | None = None
+    all_directories: bool = True
     left_out: frozenset[str] = frozenset()
     control_file: str = ""
     retries: int = 0
@@ -64,10 +69,16 @@ class ExtractPlan:
 
 @dataclass(frozen=True, slots=True)
 class PartJob:
-    """One tar object to extract, and the extension that tells its codec."""
+    """One tar object to extract, and the extension that tells its codec.
+
+    wanted: what to extract of it, None for all. increments: the files among it that are stored as increments; names are
+    relative to the destination.
+    """
 
     object_name: str
     extension: str
+    wanted: frozenset[str] | None = None
+    increments: frozenset[str] = frozenset()
 
     @property
     def part(self) -> str:
@@ -130,19 +141,37 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
     A transient error is final: the storage has repeated what failed until its deadline.
     """
     progress = _PartProgress(report)
+    failed: list[_Extraction] = []
     failure = ""
     left = worker.plan.retries
     while True:
-        extraction = _Extraction(worker.plan)
+        extraction = _Extraction(worker.plan, job)
         try:
             _extract(worker, job, extraction, progress.started())
-            return extraction.result(job)
         except DataCorrupt as error:
             if left == 0 or str(error) == failure:
                 raise _named(error, job, is_nothing_read=extraction.is_empty) from error
             failure = str(error)
             logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
             left -= 1
+            failed.append(extraction)
+        else:
+            _check_repeated(job, extraction, failed)
+            return extraction.result()
+
+
+def _check_repeated(job: PartJob, extraction: "_Extraction", failed: Iterable["_Extraction"]) -> None:
+    """Raise DataCorrupt when an earlier try changed pages that the last one did not write: nothing brings them back.
+
+    Whole files, and pages that are written again, are as new.
+    """
+    for earlier in failed:
+        for name, pages in earlier.increments.items():
+            if extraction.increments.get(name) != pages:
+                raise DataCorrupt(
+                    f"part {job.object_name!r} came damaged and was applied to wrong pages of {name!r}",
+                    "The archive is sound: restore again, into an empty directory.",
+                )
 
 
 def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: Callable[[int], None]) -> None:
@@ -209,7 +238,9 @@ class _Extraction:
     """One try of one part."""
 
     plan: ExtractPlan
+    job: PartJob
     files: dict[str, None] = field(default_factory=dict)  # in their order
+    increments: dict[str, "tuple[int, array[int]]"] = field(default_factory=dict)  # sizes of files, and pages written
     directories: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
@@ -226,10 +257,12 @@ class _Extraction:
         for member in reader:
             name = relative_name(member.name)
             if member.kind == DIRECTORY:
-                self._make_directory(name)
-                self.directories.append((name, member.mode & 0o777))
+                if self.plan.all_directories or self._is_wanted(name):
+                    self._make_directory(name)
+                    self.directories.append((name, member.mode & 0o777))
             elif member.kind == SYMLINK:
-                self.links.append((name, member.link))
+                if self.plan.all_directories or self._is_wanted(name):
+                    self.links.append((name, member.link))
             elif member.kind == REGULAR:
                 self._extract_file(name, member, reader, writer)
             elif member.kind == HARD_LINK:
@@ -237,24 +270,40 @@ class _Extraction:
             else:
                 logger.info("leaving out %r: neither file, directory nor link", member.name)
 
-    def result(self, job: PartJob) -> PartResult:
-        return PartResult(job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size, self.times)
+    def result(self) -> PartResult:
+        return PartResult(
+            self.job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size, self.times
+        )
+
+    def _is_wanted(self, name: str) -> bool:
+        return self.job.wanted is None or name in self.job.wanted
 
     def _extract_file(self, name: str, member: TarMember, reader: TarReader, writer: FileWriter) -> None:
         if not name:
             raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
         self.size += member.size
         target = self.plan.control_file if name == CONTROL_FILE else name
-        is_wanted = self.plan.wanted is None or name in self.plan.wanted
-        if not target or not is_wanted or name in self.plan.left_out:
+        if not target or not self._is_wanted(name) or name in self.plan.left_out:
             return
         folder = target.rpartition("/")[0]
         if folder not in self.known:
             self._make_directory(folder)
         if name in self.files:
             writer.flush()  # the later one counts
-        writer.write(f"{self.plan.destination}/{target}", member.mode & 0o777, member.size, reader.data())
+        path, mode = f"{self.plan.destination}/{target}", member.mode & 0o777
+        if name in self.job.increments:
+            self._apply(name, path, mode, member.size, reader, writer)
+        else:
+            writer.write(path, mode, member.size, reader.data())
         self.files[name] = None
+
+    def _apply(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> None:
+        try:
+            increment = read_increment(size, reader.data())
+        except DataCorrupt as error:
+            raise DataCorrupt(f"member {name!r}: {error}", error.hint) from error
+        self.increments[name] = (increment.file_size, increment.blocks)  # before the first of them is written
+        writer.write_increment(path, mode, size, increment)
 
     def _make_directory(self, name: str) -> None:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""

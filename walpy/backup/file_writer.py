@@ -1,7 +1,7 @@
 """Writes restored files with the threads of a pool, while their reader goes on with the next ones.
 
-Small files are written as a whole, many in one task; large ones piece by piece, wherever the pieces belong. Nothing is
-flushed per file (see durability.py); the kernel is told early to begin.
+Small files are written as a whole, many in one task; large ones piece by piece, wherever the pieces belong, and so are
+the pages of increments. Nothing is flushed per file (see durability.py); the kernel is told early to begin.
 
 Memory: BYTES_AHEAD of pieces that wait for their writing, and what holds them alive: the decoder's own pieces.
 """
@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Final, NamedTuple
 
 from walpy.backup.durability import RESERVED_SIZE, WRITEBACK_SIZE, EarlyFlush
+from walpy.backup.increment import Increment
 from walpy.backup.shared_file import SharedFile
 from walpy.errors import BackupError
 from walpy.kernel import reserve, start_writing
@@ -26,10 +27,40 @@ BATCH_SIZE: Final = 512 << 10  # bytes of small files in one task
 BATCH_FILES: Final = 64  # small files in one task
 
 
+Runs = list[tuple[int, memoryview]]  # offsets in a file, and what belongs there
+
+
 class _SmallFile(NamedTuple):
     path: str
     mode: int
     pieces: list[memoryview]
+
+    def write(self) -> None:
+        descriptor = _open_empty(self.path, self.mode)
+        try:
+            for piece in self.pieces:
+                write_all(descriptor, piece)
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != self.mode:  # umask; setting it costs more than looking
+                os.fchmod(descriptor, self.mode)
+        finally:
+            os.close(descriptor)
+
+
+class _SmallIncrement(NamedTuple):
+    path: str
+    mode: int
+    size: int  # of the file
+    runs: Runs
+
+    def write(self) -> None:
+        descriptor = _open_existing(self.path)
+        try:
+            os.ftruncate(descriptor, self.size)
+            for offset, data in self.runs:
+                _write_at(descriptor, data, offset)
+            os.fchmod(descriptor, self.mode)
+        finally:
+            os.close(descriptor)
 
 
 class _LargeFile(SharedFile):
@@ -43,6 +74,13 @@ class _LargeFile(SharedFile):
     def finish(self) -> None:
         with writing(self.path):
             os.fchmod(self.descriptor, self._mode)
+
+    def set_size(self, size: int, *, reserves_room: bool) -> None:
+        """Cut the file, or let it grow."""
+        with writing(self.path):
+            if reserves_room and size > os.fstat(self.descriptor).st_size:
+                reserve(self.descriptor, size)
+            os.ftruncate(self.descriptor, size)
 
 
 class FileWriter:
@@ -65,7 +103,7 @@ class FileWriter:
         self._pool = pool
         self._report = report
         self._reserves_room = reserves_room
-        self._batch: list[_SmallFile] = []
+        self._batch: list[_SmallFile | _SmallIncrement] = []
         self._batch_size = 0
         self._pending: deque[tuple[Future[float], int]] = deque()
         self._bytes_ahead = 0
@@ -87,10 +125,7 @@ class FileWriter:
         and must not take restored files for unchanged ones.
         """
         if size < RESERVED_SIZE:
-            self._batch.append(_SmallFile(path, mode, list(pieces)))
-            self._batch_size += size
-            if self._batch_size >= BATCH_SIZE or len(self._batch) >= BATCH_FILES:
-                self._submit_batch()
+            self._add_small(_SmallFile(path, mode, list(pieces)), size)
             return
         with writing(path):
             file = _LargeFile(path, mode, _open_empty(path, 0o600))
@@ -108,10 +143,36 @@ class FileWriter:
         finally:
             file.release()
 
+    def write_increment(self, path: str, mode: int, size: int, increment: Increment) -> None:
+        """Change a file that is there: its size, and the pages of an increment of size bytes. Repeating it is harmless.
+
+        What its runs bring is valid until the end.
+        """
+        if size < RESERVED_SIZE:
+            self._add_small(_SmallIncrement(path, mode, increment.file_size, list(increment.runs)), size)
+            return
+        with writing(path):
+            file = _LargeFile(path, mode, _open_existing(path))
+        try:
+            file.set_size(increment.file_size, reserves_room=self._reserves_room)
+            for runs, written in _grouped(increment.runs):
+                file.hold()
+                self._submit(written, _write_runs, file, runs)
+                if self._early_flush:
+                    self._early_flush.note(file.descriptor, written)
+        finally:
+            file.release()
+
     def flush(self) -> None:
         """Wait until everything so far is written."""
         self._submit_batch()
         self._wait_for(0)
+
+    def _add_small(self, file: _SmallFile | _SmallIncrement, size: int) -> None:
+        self._batch.append(file)
+        self._batch_size += size
+        if self._batch_size >= BATCH_SIZE or len(self._batch) >= BATCH_FILES:
+            self._submit_batch()
 
     def _submit_batch(self) -> None:
         if self._batch:
@@ -137,24 +198,32 @@ def _timed(function: Callable[..., None], *arguments: object) -> float:
     return perf_counter() - began
 
 
-def _write_small_files(files: list[_SmallFile]) -> None:
+def _grouped(runs: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[Runs, int]]:
+    """Runs for one task each, with their bytes: changed pages lie far apart, and a task costs more than a page."""
+    group: Runs = []
+    size = 0
+    for run in runs:
+        group.append(run)
+        size += len(run[1])
+        if size >= BATCH_SIZE:
+            yield group, size
+            group, size = [], 0
+    if group:
+        yield group, size
+
+
+def _write_small_files(files: list[_SmallFile | _SmallIncrement]) -> None:
     for file in files:
-        try:
-            _write_small_file(file)
-        except OSError as error:
-            raise _unwritable(file.path, error) from error
+        with writing(file.path):
+            file.write()
 
 
-def _write_small_file(file: _SmallFile) -> None:
-    path, mode, pieces = file
-    descriptor = _open_empty(path, mode)
+def _open_existing(path: str) -> int:
+    """Open a file that an earlier backup of the chain brought."""
     try:
-        for piece in pieces:
-            write_all(descriptor, piece)
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:  # umask; and setting it costs more than looking
-            os.fchmod(descriptor, mode)
-    finally:
-        os.close(descriptor)
+        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise BackupError(f"cannot apply an increment to {path!r}: the file is missing") from error
 
 
 def _open_empty(path: str, mode: int) -> int:
@@ -166,13 +235,27 @@ def _write_piece(file: _LargeFile, piece: memoryview, offset: int) -> None:
     try:
         end = offset + len(piece)
         with writing(file.path):
-            while piece:
-                piece = piece[os.pwrite(file.descriptor, piece, end - len(piece)) :]
+            _write_at(file.descriptor, piece, offset)
         flushed = end // WRITEBACK_SIZE * WRITEBACK_SIZE
         if flushed > offset:  # what other threads have not written yet is left to the end
             start_writing(file.descriptor, max(0, flushed - 2 * WRITEBACK_SIZE), min(flushed, 2 * WRITEBACK_SIZE))
     finally:
         file.release()
+
+
+def _write_runs(file: _LargeFile, runs: Runs) -> None:
+    try:
+        with writing(file.path):
+            for offset, data in runs:
+                _write_at(file.descriptor, data, offset)
+    finally:
+        file.release()
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    end = offset + len(data)
+    while data:
+        data = data[os.pwrite(descriptor, data, end - len(data)) :]
 
 
 @contextmanager
@@ -181,8 +264,4 @@ def writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: str, error: OSError) -> BackupError:
-    return BackupError(f"cannot write {path!r}: {error.strerror or error}")
+        raise BackupError(f"cannot write {path!r}: {error.strerror or error}") from error

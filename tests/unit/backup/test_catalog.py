@@ -12,7 +12,6 @@ from walpy.backup.catalog import (
     is_wale,
     list_backups,
     read_sentinel,
-    require_full,
 )
 from walpy.backup.files_metadata import FilesMetadata, read_files_metadata
 from walpy.backup.model import Sentinel
@@ -112,14 +111,6 @@ def test_a_selector_is_one_thing() -> None:
 )
 def test_log_lines_are_wal_g_s(selector: BackupSelector, text: str) -> None:
     assert selector.describe() == text
-
-
-def test_deltas_are_refused_with_their_chain(archive: Archive) -> None:
-    require_full(F1, read_sentinel(archive, F1))
-    with pytest.raises(BackupError) as raised:
-        require_full(D2, read_sentinel(archive, D2))
-    assert "number 2 on base_000000010000000000000019_D_000000010000000000000016" in str(raised.value)
-    assert f"Restore {F1}" in raised.value.hint
 
 
 def test_a_sentinel_that_is_gone_or_damaged(archive: Archive, folder: Path) -> None:

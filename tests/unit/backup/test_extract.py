@@ -11,6 +11,7 @@ import pytest
 from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, StoredBackup, tar
 from walpy.backup import extract
 from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, relative_name, start_worker
+from walpy.backup.increment import encode_head
 from walpy.config import Config, Setting
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, StorageUnavailable
 from walpy.storage.base import Chunk, Storage
@@ -32,18 +33,19 @@ def plan(destination: Path, **changes: object) -> ExtractPlan:
     return ExtractPlan(str(destination), **changes)  # type: ignore[arg-type]
 
 
-def extracted(backup: StoredBackup, plan: ExtractPlan, data: bytes | None = None) -> PartResult:
-    """Extract one part with the given content, in this process."""
+def extracted(backup: StoredBackup, plan: ExtractPlan, data: bytes | None = None, **of_job: object) -> PartResult:
+    """Extract one part with the given content, in this process. of_job: what else its job says."""
     if data is not None:
         backup.parts["part_001"] = data
     backup.store()
     start_worker(backup.config, plan)
-    return extract_part(job_of(backup), lambda count: None)
+    return extract_part(job_of(backup, **of_job), lambda count: None)
 
 
-def job_of(backup: StoredBackup) -> PartJob:
+def job_of(backup: StoredBackup, **more: object) -> PartJob:
     path = backup.object("part_001")
-    return PartJob(str(path.relative_to(backup.folder)), path.suffix.removeprefix(".").removeprefix("tar"))
+    extension = path.suffix.removeprefix(".").removeprefix("tar")
+    return PartJob(str(path.relative_to(backup.folder)), extension, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["lz4", "zstd", "brotli", "lzma", "none"])
@@ -95,7 +97,7 @@ def test_pg_control_goes_where_the_plan_says(backup: StoredBackup, destination: 
 
 
 def test_only_wanted_files_are_written_but_all_directories(backup: StoredBackup, destination: Path) -> None:
-    result = extracted(backup, plan(destination, wanted=frozenset({"PG_VERSION"}), left_out=frozenset({"x"})))
+    result = extracted(backup, plan(destination, left_out=frozenset({"x"})), wanted=frozenset({"PG_VERSION"}))
     assert result.files == ("PG_VERSION",)
     assert (destination / "base/1").is_dir()
     assert not (destination / "base/1/1259").exists()
@@ -201,10 +203,11 @@ def test_what_the_file_system_refuses_is_not_retried(backup: StoredBackup, desti
 class Flaky:
     """Stands before a storage: the data of an object end with an error, as often as told."""
 
-    def __init__(self, storage: Storage, errors: list[Exception], after: int) -> None:
+    def __init__(self, storage: Storage, errors: list[Exception], after: int, damage: tuple[bytes, bytes]) -> None:
         self.storage = storage
         self.errors = errors
         self.after = after
+        self.damage = damage
 
     @contextmanager
     def open(self, name: str) -> Iterator[Iterator[Chunk]]:
@@ -213,20 +216,27 @@ class Flaky:
 
     def _failing(self, data: bytes) -> Iterator[Chunk]:
         if self.errors:
-            yield data[: self.after]
+            yield data[: self.after].replace(*self.damage)
             raise self.errors.pop(0)
         yield data
 
 
-def run_flaky(backup: StoredBackup, plan: ExtractPlan, errors: list[Exception], after: int = 20_000) -> list[int]:
-    """Extract with these errors first; returns the reported counts."""
+def run_flaky(
+    backup: StoredBackup,
+    plan: ExtractPlan,
+    errors: list[Exception],
+    after: int = 20_000,
+    damage: tuple[bytes, bytes] = (b"", b""),
+    increments: frozenset[str] = frozenset(),
+) -> list[int]:
+    """Extract with these errors first, and this damage (what comes instead of what); returns the reported counts."""
     backup.method = "none"
     backup.store()
     start_worker(backup.config, plan)
     archive = extract._workers[0].archive
-    archive.storage = Flaky(archive.storage, errors, after)  # type: ignore[assignment]
+    archive.storage = Flaky(archive.storage, errors, after, damage)  # type: ignore[assignment]
     counts: list[int] = []
-    extract_part(job_of(backup), counts.append)
+    extract_part(job_of(backup, increments=increments), counts.append)
     return counts
 
 
@@ -295,3 +305,53 @@ def test_waiting_for_the_network_limit_is_not_reading(backup: StoredBackup, dest
     result = extract_part(job_of(backup), lambda count: None)
     assert result.times["the rate limit"] > 0.2  # seconds: 234 KB more than may pass at once
     assert result.times["reading"] < result.times["the rate limit"]
+
+
+# ---- increments
+
+
+def with_increment(backup: StoredBackup, destination: Path, pages: int = 1200) -> bytes:
+    """A file that is there, and a part with an increment of it: the first of so many pages are new; the file then."""
+    data = encode_head(2000 * 8192, range(pages)) + b"x" * (pages * 8192)
+    backup.parts["part_001"] = tar({"/1": data, "/2": b"2" * 8192})
+    (destination / "1").write_bytes(b"o" * (2500 * 8192))
+    return b"x" * (pages * 8192) + b"o" * ((2000 - pages) * 8192)
+
+
+@pytest.mark.parametrize("pages", [3, 1200])
+def test_a_damaged_part_with_an_increment_is_applied_again(
+    pages: int, backup: StoredBackup, destination: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In WAL-G, a retry of --reverse-unpack leaves the file short."""
+    expected = with_increment(backup, destination, pages)
+    after = 512 + 16 + pages * 8196 - 1000
+    run_flaky(backup, plan(destination, retries=3), [DataCorrupt("bad")], after, increments=frozenset({"1"}))
+    assert (destination / "1").read_bytes() == expected
+    assert "trying it again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"wi1U\0\0\xfa", b"wi1U\0\0\xf0"),  # a smaller file, which cuts what was there
+        (b"\xaf\x04\0\0x", b"\xbf\x04\0\0x"),  # another page
+    ],
+)
+def test_pages_that_a_damaged_part_spoiled_are_not_forgotten(
+    good: bytes, bad: bytes, backup: StoredBackup, destination: Path
+) -> None:
+    with_increment(backup, destination)
+    errors: list[Exception] = [DataCorrupt("bad")]
+    with pytest.raises(DataCorrupt, match="came damaged and was applied to wrong pages of '1'") as raised:
+        run_flaky(
+            backup, plan(destination, retries=3), errors, 9_800_000, damage=(good, bad), increments=frozenset({"1"})
+        )
+    assert "restore again" in raised.value.hint
+
+
+def test_below_a_delta_directories_and_links_are_made_only_when_wanted(backup: StoredBackup, destination: Path) -> None:
+    data = tar({"/a/x": b"1", "/b/y": b"2"}, {"/a": 0o700, "/b": 0o750, "/c": 0o750, "/d": 0o750}, {"/l": "/x"})
+    base = plan(destination, all_directories=False)
+    result = extracted(backup, base, data, wanted=frozenset({"a/x", "d"}))
+    assert (result.files, result.directories, result.links) == (("a/x",), (("d", 0o750),), ())
+    assert sorted(os.listdir(destination)) == ["a", "d"]

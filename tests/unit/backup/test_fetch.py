@@ -130,13 +130,6 @@ def test_an_empty_archive_in_wal_g_s_words(backup: StoredBackup, destination: Pa
         fetched(backup, destination, name="LATEST")
 
 
-def test_a_delta_is_refused_before_anything_is_written(backup: StoredBackup, destination: Path) -> None:
-    backup.sentinel = backup.sentinel._replace(delta_from="base_A", delta_full_name="base_B", delta_count=2)
-    with pytest.raises(BackupError, match="number 2 on base_A, full backup base_B"):
-        fetched(backup.store(), destination)
-    assert not destination.exists()
-
-
 # ---- where to
 
 

@@ -12,6 +12,7 @@ import pytest
 from walpy.backup import file_writer
 from walpy.backup.durability import RESERVED_SIZE
 from walpy.backup.file_writer import BATCH_FILES, BYTES_AHEAD, FileWriter
+from walpy.backup.increment import encode_head, read_increment
 from walpy.errors import BackupError
 
 MIB = 1 << 20
@@ -178,3 +179,77 @@ def test_what_waits_for_its_writing_is_bounded(
         gate.set()
     assert max(taken) <= BYTES_AHEAD
     assert max(taken) > BYTES_AHEAD - 2 * MIB
+
+
+# ---- increments
+
+
+PAGE = 8192
+
+
+def apply(writer: FileWriter, path: Path, page_count: int, changed: Sequence[int]) -> None:
+    """Write an increment: the changed pages are full of x."""
+    data = encode_head(page_count * PAGE, changed) + b"x" * (PAGE * len(changed))
+    writer.write_increment(str(path), 0o640, len(data), read_increment(len(data), pieces(data, 100_000)))
+
+
+@pytest.mark.parametrize("reserves_room", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        (4, 4, [1]),
+        (4, 2, []),
+        (1, 4, [3]),
+        (200, 200, range(0, 200, 2)),  # large
+        (100, 500, range(90, 500)),
+        (500, 100, range(50, 100)),
+    ],
+)
+def test_an_increment_changes_pages_and_size(
+    old: int,
+    new: int,
+    changed: Sequence[int],
+    reserves_room: bool,
+    pool: ThreadPoolExecutor,
+    counts: list[int],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    for _ in range(2):  # once more changes nothing
+        if not path.exists():
+            path.write_bytes(b"o" * (old * PAGE))
+        with FileWriter(pool, counts.append, reserves_room=reserves_room) as writer:
+            apply(writer, path, new, changed)
+        data = path.read_bytes()
+        for number in range(new):
+            expected = b"x" if number in changed else b"o" if number < old else b"\0"
+            assert data[number * PAGE : (number + 1) * PAGE] == expected * PAGE
+        assert len(data) == new * PAGE
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert open_files() == []
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_an_increment_without_its_file(count: int, writer: FileWriter, tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match=r"cannot apply an increment to '.*/lost': the file is missing"), writer:
+        apply(writer, tmp_path / "lost", count, range(count))
+    assert not (tmp_path / "lost").exists()
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_an_increment_does_not_follow_links(count: int, writer: FileWriter, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"safe")
+    (tmp_path / "link").symlink_to("outside")
+    with pytest.raises(BackupError, match="cannot write"), writer:
+        apply(writer, tmp_path / "link", count, range(count))
+    assert (tmp_path / "outside").read_bytes() == b"safe"
+
+
+def test_an_increment_of_many_pages_is_written_by_few_tasks(
+    pool: ThreadPoolExecutor, counts: list[int], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with FileWriter(pool, counts.append, reserves_room=True) as writer:
+        apply(writer, tmp_path / "file", 2000, range(0, 2000, 2))
+    assert sum(counts) == 1000 * PAGE
+    assert len(counts) < 20
