@@ -7,10 +7,12 @@ one chunk inflates to.
 import json
 import logging
 from contextlib import closing, contextmanager
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
-from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing
+from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing, WalpyError
 from walpy.storage import open_storage
 from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
 from walpy.stream.parallel import Helpers
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
 
     from walpy.config import Config
     from walpy.storage.base import Chunk, ObjectReader, Storage
+    from walpy.stream.cipher import Cipher
     from walpy.stream.parallel import PieceSource
 
 # Bytes of a WAL file's pieces, for formats that lose nothing by small ones: less fresh memory, which is slow to touch.
 WAL_PIECE_SIZES = {"lz4": 256 << 10}
+CIPHER_MODULE, IDENTIFY_MODULE = "walpy.stream.ciphers", "walpy.stream.identify"  # imported when one is needed
+REQUIRE_ENCRYPTION = "WALPY_REQUIRE_ENCRYPTION"
 MOST_MISSED = 64  # files that a WalHints remembers as absent; recovery asks for one or two again and again
 
 logger = logging.getLogger(__name__)
@@ -81,22 +86,62 @@ class WalHints:
 
 
 class Archive:
-    """One archive; safe to use from several threads. codec is the one for writing."""
+    """One archive; safe to use from several threads. codec is the one for writing.
 
-    def __init__(self, config: "Config", storage: "Storage", write_codec: Codec) -> None:
+    is_raw: its data are neither encrypted nor decrypted, whatever the settings say.
+    """
+
+    def __init__(self, config: "Config", storage: "Storage", write_codec: Codec, *, is_raw: bool = False) -> None:
         self.config = config
         self.storage = storage
         self.codec = write_codec
+        self._is_raw = is_raw
         self.hints = WalHints(layout.with_extension("", write_codec.extension))
         self._helpers = Helpers()
 
-    def encode(self, chunks: "Iterable[Chunk]") -> "Iterator[Chunk]":
-        """Run chunks through codec and cipher."""
-        return pump(chunks, [self.codec.encoder()])
+    @cached_property
+    def cipher(self) -> "Cipher | None":
+        """What encrypts and decrypts data, opened on first use; None: they are plain. Raises ConfigError.
+
+        Commands that look at names and documents alone, which are plain in every archive, need no key.
+        """
+        if self._is_raw or not self.config.encryption_settings():
+            return None
+        cipher: Cipher | None = import_module(CIPHER_MODULE).open_cipher(self.config)
+        return cipher
+
+    def raw(self) -> "Archive":
+        """The same archive, its data neither encrypted nor decrypted."""
+        return Archive(self.config, self.storage, self.codec, is_raw=True)
+
+    def check_writable(self) -> None:
+        """Make sure that data can be written as the settings want them, before any are. Raises ConfigError."""
+        if self.cipher is None and self.config.boolean(REQUIRE_ENCRYPTION):
+            raise ConfigError(
+                f"data would be stored plain, and {REQUIRE_ENCRYPTION} is set"
+                f" ({self.config.origin(REQUIRE_ENCRYPTION)})",
+                "Set a key (docs/encryption.md), or unset it.",
+            )
+
+    def encrypt(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":
+        """Run what a codec made through the cipher, if there is one; asks a key service now, where one is used.
+
+        Raises ConfigError where data must not be stored plain, and what Cipher.encryptor does.
+        """
+        self.check_writable()
+        return chunks if self.cipher is None else pump(chunks, [self.cipher.encryptor()])
+
+    def encode(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":
+        """Run chunks through codec and cipher. Raises as encrypt."""
+        return self.encrypt(pump(chunks, [self.codec.encoder()]))
+
+    def decrypt(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":
+        """Undo encrypt; whoever reads the result to its end has it all. Raises DataCorrupt."""
+        return chunks if self.cipher is None else pump(chunks, [self.cipher.decryptor()])
 
     def decode(self, extension: str, chunks: "Iterable[Chunk]") -> "Generator[Chunk, None, None]":
         """Undo encode for an object with that extension. Raises DataCorrupt for damaged or truncated data."""
-        return self._helpers.decode(codec_for_extension(extension), chunks)
+        return self._helpers.decode(codec_for_extension(extension), self.decrypt(chunks))
 
     def put_wal(self, file_name: str, chunks: "Iterable[Chunk]", *, create_only: bool = True) -> Stored:
         """Store a WAL file under its name. Raises ObjectExists when create_only and the object is there."""
@@ -113,7 +158,8 @@ class Archive:
         name = layout.wal_object(file_name, self.codec.extension)
         piece_size = WAL_PIECE_SIZES.get(self.codec.name, form.piece_size)
         with closing(self._helpers.encode(form, source, piece_size)) as chunks:
-            return Stored(name, source.size, self.storage.put(name, chunks, create_only=create_only))
+            stored_size = self.storage.put(name, self.encrypt(chunks), create_only=create_only)
+            return Stored(name, source.size, stored_size)
 
     def wal_candidates(self, file_name: str) -> list[str]:
         """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order.
@@ -175,7 +221,20 @@ class Archive:
         try:
             yield from self.decode(extension, chunks)
         except DataCorrupt as error:
-            raise DataCorrupt(f"object {name!r} is damaged: {error}", error.hint) from error
+            raise DataCorrupt(f"object {name!r} is damaged: {error}", self.explain(name, error)) from error
+
+    def explain(self, name: str, error: DataCorrupt) -> str:
+        """What to do about an object that could not be read: its kind decides, when that is not the configured one.
+
+        Asks the storage once more, for the first bytes.
+        """
+        try:
+            with self.storage.open(name, size=import_module(IDENTIFY_MODULE).HEAD_SIZE) as reader:
+                head = b"".join(bytes(chunk) for chunk in reader)
+            hint: str = import_module(IDENTIFY_MODULE).advice(head, self.cipher)
+        except WalpyError:
+            return error.hint
+        return hint or error.hint
 
     @contextmanager
     def open_object(self, name: str, extension: str | None = None) -> "Iterator[Iterator[Chunk]]":
@@ -214,15 +273,9 @@ class Archive:
 def open_archive(config: "Config") -> Archive:
     """Open the primary archive of a configuration.
 
-    Raises ConfigError for wrong settings, and when encryption or failover storages are configured: nothing is written
-    plain, or taken for absent, because a setting was overlooked.
+    Raises ConfigError for wrong settings, and when failover storages are configured: nothing is taken for absent
+    because a setting was overlooked. Keys are read when data are, see Archive.cipher.
     """
-    encryption = config.encryption_settings()
-    if encryption:
-        raise ConfigError(
-            f"encryption is configured ({', '.join(encryption)}), and this version of walpy cannot encrypt",
-            "Unset it only if the archive is meant to be plain; WAL-G can serve an encrypted archive meanwhile.",
-        )
     if config.is_set("WALG_FAILOVER_STORAGES"):
         raise ConfigError(
             f"WALG_FAILOVER_STORAGES is set ({config.origin('WALG_FAILOVER_STORAGES')}), and this version of walpy "
@@ -234,11 +287,11 @@ def open_archive(config: "Config") -> Archive:
 
 
 def open_stored(config: "Config") -> Archive:
-    """Open an archive whose objects are only moved, as they are stored; encryption does not matter then.
+    """Open an archive whose objects are moved as they are stored, or come from another program than WAL-G.
 
-    WAL-G encrypts neither sentinels nor metadata, which alone are read.
+    WAL-G encrypts neither sentinels nor metadata, which alone are read of its own.
     """
-    return Archive(config, open_storage(config), codec("none", config))
+    return Archive(config, open_storage(config), codec("none", config), is_raw=True)
 
 
 class _Count:

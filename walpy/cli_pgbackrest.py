@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive, open_stored
 from walpy.cli_invocation import Invocation, print_result, progress_for
 from walpy.cli_usage import Command
 
@@ -20,7 +20,7 @@ def _without_command(ctx: typer.Context) -> None:
 
 
 def _archive(ctx: typer.Context) -> Archive:
-    return open_archive(ctx.ensure_object(Invocation).load())
+    return open_stored(ctx.ensure_object(Invocation).load())
 
 
 @app.command("backup-list", cls=Command)

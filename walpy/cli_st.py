@@ -1,6 +1,7 @@
 """`walpy st`: looks at, moves and removes single objects of the archive, by their stored names."""
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -53,10 +54,19 @@ def stat(ctx: typer.Context, name: Name, target: Target = "") -> None:
     print_result(objects.stat_object(_archive(ctx, target), name))
 
 
+@app.command("inspect", cls=Command)
+def inspect(ctx: typer.Context, name: Name, target: Target = "") -> None:
+    """Show what one object is: codec, cipher, for whom, and whether the keys in hand open it."""
+    from walpy.inspecting import inspect_object
+
+    print_result(inspect_object(_archive(ctx, target), name))
+
+
 @app.command("cat", cls=Command)
 def cat(
     ctx: typer.Context,
     name: Name,
+    decrypt: Annotated[bool, typer.Option("--decrypt", help="With the keys of the settings.")] = False,
     decompress: Annotated[bool, typer.Option("--decompress", help="By the extension of the name.")] = False,
     glob: Glob = False,
     target: Target = "",
@@ -65,7 +75,7 @@ def cat(
     archive = _archive(ctx, target)
     for found in objects.matching_objects(archive, name) if glob else [name]:
         try:
-            objects.write_object(archive, found, sys.stdout.buffer, decompress=decompress)
+            objects.write_object(archive, found, sys.stdout.buffer, decrypt=decrypt, decompress=decompress)
         except OSError as error:
             raise WalpyError(f"cannot write the output: {error.strerror}") from None
 
@@ -76,14 +86,14 @@ def get(
     name: Name,
     destination: Annotated[str, typer.Argument(metavar="FILE|DIRECTORY", help="The file must not exist.")],
     no_decompress: Annotated[bool, typer.Option("--no-decompress", help="Keep the bytes as stored.")] = False,
-    _no_decrypt: Annotated[bool, typer.Option("--no-decrypt", help="Accepted; nothing is encrypted yet.")] = False,
+    no_decrypt: Annotated[bool, typer.Option("--no-decrypt", help="Do not decrypt, as for documents.")] = False,
     glob: Glob = False,
     target: Target = "",
 ) -> None:
-    """Write an object to a new file, decompressed by the extension of its name."""
+    """Write an object to a new file: decrypted if a key is set, decompressed by the extension of its name."""
     archive = _archive(ctx, target)
     for found in objects.matching_objects(archive, name) if glob else [name]:
-        objects.fetch_object(archive, found, destination, decompress=not no_decompress)
+        objects.fetch_object(archive, found, destination, decrypt=not no_decrypt, decompress=not no_decompress)
 
 
 @app.command("put", cls=Command)
@@ -92,24 +102,25 @@ def put(
     paths: Annotated[list[str], typer.Argument(metavar="[FILE] OBJECT", help="With -s: OBJECT alone.")],
     read_stdin: Annotated[bool, typer.Option("--read-stdin", "-s", help="Store what comes on stdin.")] = False,
     no_compress: Annotated[bool, typer.Option("--no-compress", help="Store the bytes as they are.")] = False,
-    _no_encrypt: Annotated[bool, typer.Option("--no-encrypt", help="Accepted; nothing is encrypted yet.")] = False,
+    no_encrypt: Annotated[bool, typer.Option("--no-encrypt", help="Store it plain, whatever key is set.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite an object that exists.")] = False,
     target: Target = "",
 ) -> None:
-    """Store a file, compressed; the codec's extension is appended to the name."""
+    """Store a file, compressed, and encrypted if a key is set; the codec's extension is appended to the name."""
     expected = 1 if read_stdin else 2
     if len(paths) != expected:
         ctx.fail(f"accepts {expected} arg(s), received {len(paths)}")
     archive = _archive(ctx, target)
+    store = partial(objects.store_file, archive, compress=not no_compress, encrypt=not no_encrypt, overwrite=force)
     if read_stdin:
-        objects.store_file(archive, sys.stdin.buffer, paths[0], compress=not no_compress, overwrite=force)
+        store(sys.stdin.buffer, paths[0])
         return
     try:
         file = open(paths[0], "rb")  # noqa: SIM115 - closed below; only its opening is ours to explain
     except OSError as error:
         raise WalpyError(f"cannot read {paths[0]!r}: {error.strerror}") from None
     with file:
-        objects.store_file(archive, file, paths[1], compress=not no_compress, overwrite=force)
+        store(file, paths[1])
 
 
 @app.command("rm", cls=Command)
@@ -138,7 +149,7 @@ def copy(
     from walpy.copying import copy_objects
 
     if decrypt_source or encrypt_source:
-        raise UsageError("this version of walpy neither decrypts nor encrypts", "Use WAL-G for it.")
+        raise UsageError("st copy moves objects as they are stored; this version changes no encryption", "Use WAL-G.")
     archives = separate_archives(ctx, source, target)
     copy_objects(*archives, prefix, progress_for(archives[0].config))
 

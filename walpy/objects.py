@@ -17,6 +17,7 @@ from walpy.errors import ObjectExists, ObjectMissing, StorageError, UsageError, 
 from walpy.layout import with_extension
 from walpy.storage.base import READ_SIZE, Chunk, check_name, join
 from walpy.stream.codecs import READ_EXTENSIONS
+from walpy.stream.transform import pump
 
 _TITLES: Final = ("type", "size", "last modified", "name")
 _NO_TIME: Final = "0001-01-01 00:00:00 +0000 UTC"  # folders have none
@@ -163,22 +164,26 @@ def _expressions(pattern: str) -> Iterator[str]:
 # ---- contents
 
 
-def write_object(archive: Archive, name: str, stream: BinaryIO, *, decompress: bool = False) -> None:
-    """Write an object's bytes to a stream: as they are stored, or decompressed by the extension of the name.
+def write_object(
+    archive: Archive, name: str, stream: BinaryIO, *, decrypt: bool = False, decompress: bool = False
+) -> None:
+    """Write an object's bytes to a stream: as they are stored, or decrypted, decompressed by the name's extension.
 
     Raises StorageError, DataCorrupt, OSError of the stream.
     """
-    with _open(archive, name, decompress=decompress) as chunks:
+    with _open(archive, name, decrypt=decrypt, decompress=decompress) as chunks:
         for chunk in chunks:
             stream.write(chunk)
     stream.flush()
 
 
-def fetch_object(archive: Archive, name: str, destination: str, *, decompress: bool = True) -> None:
+def fetch_object(
+    archive: Archive, name: str, destination: str, *, decrypt: bool = True, decompress: bool = True
+) -> None:
     """Write an object to a new local file, or into a directory under its own base name. Raises as write_object."""
     if os.path.isdir(destination):
         destination = os.path.join(destination, name.rpartition("/")[2])
-    with _open(archive, name, decompress=decompress) as chunks:
+    with _open(archive, name, decrypt=decrypt, decompress=decompress) as chunks:
         try:
             descriptor = os.open(destination, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
@@ -195,28 +200,41 @@ def fetch_object(archive: Archive, name: str, destination: str, *, decompress: b
             raise
 
 
-def store_file(archive: Archive, stream: BinaryIO, name: str, *, compress: bool = True, overwrite: bool = False) -> str:
+def store_file(
+    archive: Archive,
+    stream: BinaryIO,
+    name: str,
+    *,
+    compress: bool = True,
+    encrypt: bool = True,
+    overwrite: bool = False,
+) -> str:
     """Store a stream under name, with the codec's extension when compressed; its whole name.
 
-    As in WAL-G an object with the extension stands in the way of one without, too. Raises ObjectExists.
+    As in WAL-G an object with the extension stands in the way of one without, too. Raises ObjectExists, ConfigError.
     """
     compressed = with_extension(_name(name), archive.codec.extension)
     target = compressed if compress else _name(name)
-    chunks = iter(lambda: stream.read(READ_SIZE), b"")
+    chunks: Iterable[Chunk] = iter(lambda: stream.read(READ_SIZE), b"")
     if not overwrite and compressed != target and archive.storage.stat_many([compressed]):
         raise _in_the_way(compressed)
     try:
-        archive.storage.put(target, archive.encode(chunks) if compress else chunks, create_only=not overwrite)
+        encoded = pump(chunks, [archive.codec.encoder()]) if compress else chunks
+        archive.storage.put(target, (archive if encrypt else archive.raw()).encrypt(encoded), create_only=not overwrite)
     except ObjectExists:
         raise _in_the_way(target) from None
     return target
 
 
 @contextlib.contextmanager
-def _open(archive: Archive, name: str, *, decompress: bool) -> Iterator[Iterable[Chunk]]:
+def _open(archive: Archive, name: str, *, decrypt: bool, decompress: bool) -> Iterator[Iterable[Chunk]]:
+    opened = archive if decrypt else archive.raw()
     try:
         with archive.storage.open(_name(name)) as reader:
-            yield archive.decode(_extension(name), reader) if decompress else reader
+            if not decompress and opened.cipher is None:
+                yield reader
+            else:
+                yield opened.decode_object(_name(name), _extension(name) if decompress else "", reader)
     except ObjectMissing:
         raise _missing(archive, "download the file", name) from None
 

@@ -178,6 +178,7 @@ _S3 = {
     **_keys("AWS_DEFAULT_REGION AWS_DEFAULT_OUTPUT AWS_PROFILE AWS_CA_BUNDLE", _TEXT),
     **_keys("AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE", _TEXT),
     "AWS_ENDPOINT_URL_STS": Known(parse_text, flag=False),
+    "AWS_ENDPOINT_URL_KMS": Known(parse_text, flag=False),
     "S3_SKIP_VALIDATION": Known(parse_boolean, "true", storage=True),
     "S3_STORAGE_CLASS": Known(parse_text, "STANDARD", storage=True),
     "S3_ENDPOINT_PORT": Known(parse_text, "443", storage=True),
@@ -225,6 +226,10 @@ _WALPY = {
     "WALPY_SYSTEM_ID_CHECK": Known(parse_text, "strict"),
     "WALPY_WAL_WAIT_TIMEOUT": _duration("1h"),
     "WALPY_DELTA_IGNORE_MTIME": _OFF,
+    "WALPY_REQUIRE_ENCRYPTION": _OFF,
+    "WALPY_YC_KMS_ENDPOINT": Known(parse_text, "https://kms.yandex"),
+    "WALPY_YC_IAM_ENDPOINT": Known(parse_text, "https://iam.api.cloud.yandex.net"),
+    "WALPY_YC_METADATA_ENDPOINT": Known(parse_text, "http://169.254.169.254"),
 }
 
 KNOWN: dict[str, Known] = {
@@ -249,8 +254,8 @@ _ALIASES_WITH_FLAG = (
 )
 ALIASES_WITH_FLAG = frozenset(_ALIASES_WITH_FLAG.split())
 
-# What walpy takes without a murmur and does not act on: other storages, failover, ciphers that encryption_settings
-# refuses as a whole, Go's runtime, WAL-G's profiler, and knobs of commands or algorithms that walpy does not have.
+# What walpy takes without a murmur and does not act on: other storages, failover, Go's runtime, WAL-G's profiler, and
+# knobs of commands or algorithms that walpy does not have.
 _IGNORED_FAMILIES = (
     "AZURE_",
     "OS_",
@@ -260,16 +265,13 @@ _IGNORED_FAMILIES = (
     "WALG_STATSD_",
     "PROFILE_",
     "HTTP_",
-    "YC_SERVICE_",
     "GOMAX",
     "GODEBUG",
 )
 _IGNORED_KEYS = (
     "WALG_DIRECT_IO WALG_DIRECT_IO_BLOCK_COUNT WALG_FORCE_WAL_DELTA WALG_SERIALIZER_TYPE"
     " WALG_STREAM_CREATE_COMMAND WALG_STREAM_RESTORE_COMMAND"
-    " WALG_LIBSODIUM_KEY_TRANSFORM"
-    " WALG_ENVELOPE_CACHE_EXPIRATION WALG_PGP_KEY_PASSPHRASE WALG_ENVELOPE_PGP_YC_CSE_KMS_KEY_ID"
-    " WALG_ENVELOPE_PGP_YC_SERVICE_ACCOUNT_KEY_FILE WALG_ENVELOPE_PGP_YC_ENDPOINT WALG_CSE_KMS_REGION"
+    " WALG_ENVELOPE_CACHE_EXPIRATION WALG_PGP_KEY_PASSPHRASE WALG_ENVELOPE_PGP_YC_ENDPOINT"
     " S3_ENDPOINT_PORT S3_ENDPOINT_PROTOCOL S3_RANGE_BATCH_ENABLED S3_RANGE_MAX_RETRIES S3_MAX_RETRIES"
     " S3_MIN_THROTTLING_RETRY_DELAY S3_MAX_THROTTLING_RETRY_DELAY AWS_DEFAULT_REGION AWS_DEFAULT_OUTPUT"
 )

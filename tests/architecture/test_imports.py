@@ -46,7 +46,7 @@ LAYERS = [
     ],
     ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
     ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
-    ["walpy.wal", "walpy.backup", "walpy.objects", "walpy.copying", "walpy.pgbackrest"],
+    ["walpy.wal", "walpy.backup", "walpy.objects", "walpy.inspecting", "walpy.copying", "walpy.pgbackrest"],
     ["walpy.agent"],
     [
         "walpy.cli_invocation",

@@ -150,7 +150,8 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
             _extract(worker, job, extraction, progress.started())
         except DataCorrupt as error:
             if left == 0 or str(error) == failure:
-                raise _named(error, job, is_nothing_read=extraction.is_empty) from error
+                hint = worker.archive.explain(job.object_name, error)
+                raise DataCorrupt(f"part {job.object_name!r} is damaged: {error}", hint) from error
             failure = str(error)
             logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
             left -= 1
@@ -175,7 +176,8 @@ def _check_repeated(job: PartJob, extraction: "_Extraction", failed: Iterable["_
 
 
 def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: Callable[[int], None]) -> None:
-    """Read the part in this thread; decode it, and write its files, in others."""
+    """Read and decrypt the part in this thread; decode it, and write its files, in others."""
+    archive = worker.archive
     codec, threads, times = codec_for_extension(job.extension), worker.plan.threads, extraction.times
     limited_before = worker.network_waits.seconds
 
@@ -184,8 +186,8 @@ def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: C
 
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool,
-        worker.archive.storage.open(job.object_name) as stored,
-        closing(decode_ahead(codec, _timed(stored, times), pool, threads, measure)) as plain,
+        archive.storage.open(job.object_name) as stored,
+        closing(decode_ahead(codec, archive.decrypt(_timed(stored, times)), pool, threads, measure)) as plain,
         FileWriter(pool, report, reserves_room=worker.plan.reserves_room, early_flush=worker.early_flush) as writer,
     ):
         extraction.run(TarReader(plain), writer)
@@ -204,13 +206,6 @@ def _timed(chunks: Iterable[Chunk], times: dict[str, float]) -> Iterator[Chunk]:
         if chunk is None:
             return
         yield chunk
-
-
-def _named(error: DataCorrupt, job: PartJob, *, is_nothing_read: bool) -> DataCorrupt:
-    hint = error.hint
-    if is_nothing_read and not hint:
-        hint = "It may be encrypted, which this version of walpy cannot read, or not be what its extension says."
-    return DataCorrupt(f"part {job.object_name!r} is damaged: {error}", hint)
 
 
 class _PartProgress:
@@ -248,10 +243,6 @@ class _Extraction:
     times: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys((READING, DECOMPRESSING, WRITING, RATE_LIMIT), 0.0)
     )
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.files or self.directories or self.links)
 
     def run(self, reader: TarReader, writer: FileWriter) -> None:
         for member in reader:

@@ -128,6 +128,7 @@ def _prepare(
 ) -> _Restore:
     """Read what the backup consists of, and check that it can be restored to where the user wants it."""
     config = archive.config
+    archive.cipher  # noqa: B018 - a wrong key is told before anything is written
     spec = read_restore_spec(options.restore_spec) if options.restore_spec else None
     links = read_links(archive, backup)
     check_empty(destination)

@@ -1,8 +1,8 @@
 """What a worker does: one partition's files in, one uploaded tar object out.
 
 The tar is cut into pieces; a few threads each read a piece into a reused, page-aligned buffer, verify its pages and
-compress it, and the thread that uploads writes the pieces in their order. A codec whose objects cannot be put together
-from pieces compresses in the uploading thread, and only the reading runs ahead.
+compress it, and the thread that uploads encrypts and writes the pieces in their order. A codec whose objects cannot be
+put together from pieces compresses in the uploading thread too, and only the reading runs ahead.
 
 Memory of a worker: (threads + PIECES_AHEAD) pieces of at most 1 MiB, plain and compressed, besides what the storage's
 put holds and the partition's list of files; for a delta backup see changed_files.
@@ -31,6 +31,7 @@ from walpy.backup.stage_times import COMPRESSING, RATE_LIMIT, READING, STORING, 
 from walpy.storage.limit import RateLimiter
 from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.pieces import PIECE_SIZE
+from walpy.stream.transform import pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -155,7 +156,7 @@ class Packer:
         began, limited_before = perf_counter(), self._network_waits.seconds
         try:
             with closing(self._chunks()) as chunks:
-                stored_size = self._archive.storage.put(name, chunks)
+                stored_size = self._archive.storage.put(name, self._archive.encrypt(chunks))
         finally:
             self._files.close()
         limited = self._network_waits.seconds - limited_before
@@ -195,7 +196,7 @@ class Packer:
     def _encoded_here(self) -> "Generator[Chunk, None, None]":
         """Compress in this thread, which also stores; what it takes is told apart."""
         with closing(self._filled(None)) as filled:
-            chunks = self._archive.encode(plain for plain, _ in filled)
+            chunks = pump((plain for plain, _ in filled), [self._archive.codec.encoder()])
             while True:
                 began, waited_before = perf_counter(), self._waited
                 chunk = next(chunks, None)

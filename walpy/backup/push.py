@@ -104,6 +104,7 @@ def backup_push(config: "Config", data_directory: str, options: PushOptions, pro
         )
     limits = RateLimits.from_config(config)
     archive = open_limited_archive(config, limits.network)
+    archive.check_writable()
     with connect(config) as server:
         facts = server.facts()
         check_cluster(config, facts, data_directory)

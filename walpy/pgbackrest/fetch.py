@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Final
 
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive, open_stored
 from walpy.backup.catalog import LATEST, NO_BACKUPS
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.model import Spec, Tablespace
@@ -66,7 +66,7 @@ def backup_fetch(
     started = time.monotonic()
     destination = os.path.abspath(destination)
     spec = read_restore_spec(restore_spec) if restore_spec else None
-    with closing(open_archive(config)) as archive:
+    with closing(open_stored(config)) as archive:
         repository = Repository(archive)
         backup = _find(repository, name)
         manifest = repository.manifest(backup.label)
@@ -185,7 +185,7 @@ def _groups(files: Sequence[RestFile]) -> Iterator[tuple[RestFile, ...]]:
 def start_worker(config: Config) -> None:
     """Initializer of a worker process: opens its archive."""
     keep_freed_memory()
-    start_here(Repository(open_archive(config)))
+    start_here(Repository(open_stored(config)))
 
 
 def start_here(repository: Repository) -> None:

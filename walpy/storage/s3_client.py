@@ -93,9 +93,9 @@ class Bucket:
 
 def connect(settings: "S3Settings", policy: "RetryPolicy") -> Bucket:
     """Make the client of a configured bucket; asks Amazon for the bucket's region when none is set."""
-    _quiet_the_sdk(settings.log_requests)
+    quiet_the_sdk(log_requests=settings.log_requests)
     try:
-        session = _session(settings.credentials)
+        session = sdk_session(settings.credentials)
         credentials = _credentials(session, settings, policy)
         if credentials is not None:
             provider = _FixedProvider(credentials)
@@ -142,7 +142,8 @@ def _region_header(bucket: Bucket) -> str:
     return str(answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region", ""))
 
 
-def _quiet_the_sdk(log_requests: bool) -> None:
+def quiet_the_sdk(*, log_requests: bool = False) -> None:
+    """Keep secrets out of the logs."""
     # botocore's debug lines show headers and parameters, secrets among them; urllib3's show method, path and status.
     quiet = max(logging.WARNING, logging.getLogger().level)
     logging.getLogger("botocore").setLevel(quiet)
@@ -155,7 +156,8 @@ def _service_descriptions() -> Loader:
     return create_loader()
 
 
-def _session(credentials: "Credentials") -> "Session":
+def sdk_session(credentials: "Credentials") -> "Session":
+    """A session of the SDK, with the files and the profile that the settings name."""
     session = botocore.session.Session()
     session.register_component("data_loader", _service_descriptions())
     for name, value in credentials.sdk_variables:
@@ -210,7 +212,7 @@ def _assumed_role(
             service,
             region_name=settings.endpoint.region or FALLBACK_REGION,
             endpoint_url=wanted.sts_endpoint or None,
-            config=_sdk_config(policy),
+            config=sdk_config(policy),
             **keys,
         )
 
@@ -221,7 +223,8 @@ def _assumed_role(
     return DeferredRefreshableCredentials(refresh_using=fetcher.fetch_credentials, method="assume-role")
 
 
-def _sdk_config(policy: "RetryPolicy", **options: Any) -> SdkConfig:
+def sdk_config(policy: "RetryPolicy", **options: Any) -> SdkConfig:
+    """How any client of the SDK makes requests: once, since policy repeats, with its time-outs."""
     return SdkConfig(
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=policy.connect_timeout,
@@ -234,7 +237,7 @@ def _sdk_config(policy: "RetryPolicy", **options: Any) -> SdkConfig:
 
 def _client(session: "Session", settings: "S3Settings", policy: "RetryPolicy", region: str) -> "S3Client":
     endpoint = settings.endpoint
-    config = _sdk_config(
+    config = sdk_config(
         policy,
         signature_version="s3v4",
         max_pool_connections=LARGEST_POOL,

@@ -118,7 +118,7 @@ def read_settings(config: "Config") -> S3Settings:
         bucket=bucket,
         root=join(root, config.storage_prefix()),
         endpoint=endpoint,
-        credentials=_read_credentials(config),
+        credentials=read_credentials(config),
         writing=_read_writing(config, endpoint),
         list_v1=config.storage_boolean("S3_USE_LIST_OBJECTS_V1"),
         delete_batch=batch if 0 < batch < LARGEST_DELETE else LARGEST_DELETE,
@@ -194,7 +194,8 @@ def _read_headers(config: "Config") -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
-def _read_credentials(config: "Config") -> Credentials:
+def read_credentials(config: "Config") -> Credentials:
+    """Where access to Amazon's services comes from. Raises ConfigError for one half of a pair of keys."""
     access_key = (config.storage_text("AWS_ACCESS_KEY_ID") or config.storage_text("AWS_ACCESS_KEY")).strip()
     secret_key = (config.storage_text("AWS_SECRET_ACCESS_KEY") or config.storage_text("AWS_SECRET_KEY")).strip()
     if bool(access_key) != bool(secret_key):

@@ -15,6 +15,8 @@ class Decoder(Transform, Protocol):
         """As update, in pieces of about READ_SIZE bytes; to be consumed to its end before the next call."""
         ...
 
+    def finish(self) -> bytes: ...
+
 
 class Decompressor(Protocol):
     """One compressed member, with the interface of bz2.BZ2Decompressor and lzma.LZMADecompressor."""

@@ -12,11 +12,11 @@ class Transform(Protocol):
     A decoder raises DataCorrupt for malformed input, and from finish() when the stream is not complete.
     """
 
-    def update(self, chunk: Chunk) -> bytes:
+    def update(self, chunk: Chunk) -> Chunk:
         """Take a chunk, give what is ready; does not keep the chunk."""
         ...
 
-    def finish(self) -> bytes:
+    def finish(self) -> Chunk:
         """Give the rest; call once, after the last update."""
         ...
 

@@ -74,6 +74,7 @@ class WalPush:
         self._archive = archive
         self._overwrite = _overwrite(config)
         is_check_strict(config)  # wrong settings fail the command before it stores anything
+        archive.check_writable()
         state = state_directory(path, config)
         self.metadata = WalMetadata(archive, metadata_level(config), state)
         self.markers = Markers(state, archive_url(config))

@@ -210,9 +210,10 @@ class Flaky:
         self.damage = damage
 
     @contextmanager
-    def open(self, name: str) -> Iterator[Iterator[Chunk]]:
-        with self.storage.open(name) as reader:
-            yield self._failing(b"".join(bytes(chunk) for chunk in reader))
+    def open(self, name: str, size: int | None = None) -> Iterator[Iterator[Chunk]]:
+        with self.storage.open(name, size=size) as reader:
+            content = b"".join(bytes(chunk) for chunk in reader)
+            yield self._failing(content) if size is None else iter([content])  # a look at the first bytes succeeds
 
     def _failing(self, data: bytes) -> Iterator[Chunk]:
         if self.errors:

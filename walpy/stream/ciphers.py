@@ -1,0 +1,71 @@
+"""Which cipher an archive has, by WAL-G's order of settings; the module and library of a cipher are imported on use."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from walpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from walpy.config import Config
+    from walpy.stream.cipher import Cipher
+
+OPENPGP_PACKAGE = "walpy.openpgp"
+
+
+class Door(NamedTuple):
+    """One kind of cipher. settings: any of them asks for it. module: its from_config(config) makes the cipher."""
+
+    name: str
+    settings: tuple[str, ...]
+    module: str
+
+
+PGP = Door(
+    "OpenPGP",
+    ("WALG_PGP_KEY", "WALG_PGP_KEY_PATH", "WALG_GPG_KEY_ID", "WALE_GPG_KEY_ID", "GPG_KEY_ID"),
+    "walpy.openpgp.cipher",
+)
+ENVELOPE = Door(
+    "envelope OpenPGP",
+    ("WALG_ENVELOPE_PGP_KEY", "WALG_ENVELOPE_PGP_KEY_PATH"),
+    "walpy.stream.envelope",
+)
+# In WAL-G's order: the first that is set is taken.
+DOORS = (
+    PGP,
+    ENVELOPE,
+    Door("AWS KMS", ("WALG_CSE_KMS_ID",), "walpy.stream.aws_kms"),
+    Door("Yandex KMS", ("YC_CSE_KMS_KEY_ID",), "walpy.stream.yandex_kms"),
+    Door("libsodium", ("WALG_LIBSODIUM_KEY", "WALG_LIBSODIUM_KEY_PATH"), "walpy.stream.sodium"),
+)
+
+
+def open_cipher(config: "Config") -> "Cipher | None":
+    """The cipher of an archive; None when no setting asks for one.
+
+    Raises ConfigError for keys that are none, for settings that exclude each other, and for a cipher that this version
+    does not have.
+    """
+    chosen = [door for door in DOORS if any(config.is_set(key) for key in door.settings)]
+    if not chosen:
+        return None
+    if PGP in chosen and ENVELOPE in chosen:
+        raise ConfigError(
+            f"both {_set(config, PGP)} and {_set(config, ENVELOPE)} are set",
+            "Unset one: an archive is encrypted with OpenPGP keys or with enveloped ones.",
+        )
+    door = chosen[0]
+    try:
+        cipher: Cipher = import_module(door.module).from_config(config)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(OPENPGP_PACKAGE):
+            raise
+        raise ConfigError(
+            f"encryption is configured ({_set(config, door)}), and this version of walpy cannot encrypt so",
+            "Unset it only if the archive is meant to be plain; WAL-G can serve an encrypted archive meanwhile.",
+        ) from None
+    return cipher
+
+
+def _set(config: "Config", door: Door) -> str:
+    return ", ".join(key for key in door.settings if config.is_set(key))
