@@ -9,15 +9,18 @@ HEAVY = {
     "asyncio",
     "boto3",
     "botocore",
+    "cryptography",
     "dataclasses",  # brings inspect: 8 ms, and most of a millisecond for each class
     "google",
     "multiprocessing",
+    "nacl",
     "numpy",
     "psycopg",
     "subprocess",
     "tempfile",
     "typer",
     "urllib.request",
+    "walpy.stream.ciphers",
     "yaml",
 }
 
@@ -50,3 +53,20 @@ def test_wal_commands_import_nothing_heavy(modules: list[str]) -> None:
 def test_a_marked_or_prefetched_file_needs_no_storage() -> None:
     found = imported("walpy.__main__", "walpy.wal.push", "walpy.wal.fetch")
     assert not {name for name in found if name in ("walpy.archive", "walpy.storage.fs", "walpy.storage.s3", "ssl")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "library"),
+    [
+        ({"WALG_LIBSODIUM_KEY": "a key of more than twenty-five bytes"}, "nacl"),
+        ({"YC_CSE_KMS_KEY_ID": "key"}, "cryptography"),
+        ({}, ""),
+    ],
+)
+def test_only_the_library_of_the_cipher_in_use_is_imported(settings: dict[str, str], library: str) -> None:
+    names = "walpy.archive import Archive", "walpy.config import Config", "walpy.stream.codecs import codec"
+    imports = "".join(f"from {name}; " for name in names)
+    opening = f"Archive(Config.from_mapping({settings!r}), None, codec('lz4')).cipher"
+    program = f"import sys; {imports}{opening}; print(' '.join(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert {"nacl", "cryptography", "botocore", "google"}.intersection(found) == ({library} if library else set())
