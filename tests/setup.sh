@@ -103,6 +103,7 @@ install_test_programs() {
     command -v setpriv >/dev/null || wanted="$wanted util-linux"
     command -v strace >/dev/null || wanted="$wanted strace"
     command -v pgbackrest >/dev/null || wanted="$wanted pgbackrest"
+    command -v gpg >/dev/null || wanted="$wanted gnupg"
     # shellcheck disable=SC2086
     [ -z "$wanted" ] || apt_install $wanted
 }

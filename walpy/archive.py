@@ -15,6 +15,7 @@ from walpy import layout
 from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing, WalpyError
 from walpy.storage import open_storage
 from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
+from walpy.stream.library import decode
 from walpy.stream.parallel import Helpers
 from walpy.stream.transform import pump
 
@@ -137,7 +138,7 @@ class Archive:
 
     def decrypt(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":
         """Undo encrypt; whoever reads the result to its end has it all. Raises DataCorrupt."""
-        return chunks if self.cipher is None else pump(chunks, [self.cipher.decryptor()])
+        return chunks if self.cipher is None else decode(self.cipher.decryptor(), chunks)
 
     def decode(self, extension: str, chunks: "Iterable[Chunk]") -> "Generator[Chunk, None, None]":
         """Undo encode for an object with that extension. Raises DataCorrupt for damaged or truncated data."""

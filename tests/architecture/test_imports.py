@@ -44,7 +44,7 @@ LAYERS = [
         "walpy.request",
         "walpy.detached",
     ],
-    ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage"],
+    ["walpy.logs", "walpy.progress_bar", "walpy.layout", "walpy.stream", "walpy.storage", "walpy.openpgp"],
     ["walpy.archive", "walpy.pipeline", "walpy.postgres"],
     ["walpy.wal", "walpy.backup", "walpy.objects", "walpy.inspecting", "walpy.copying", "walpy.pgbackrest"],
     ["walpy.agent"],
@@ -79,6 +79,7 @@ DOORS = {
     "walpy.cli_archive": "the body of the command that runs",
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",
+    "walpy.openpgp.cipher": "the keyring of gpg, for a key id",
     "walpy.postgres.page": "numpy, for page checksums",
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }

@@ -1,8 +1,18 @@
 """The Cipher protocol: what stands between codec and storage when an archive is encrypted."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
+from walpy.storage.base import Chunk
 from walpy.stream.transform import Transform
+
+
+class Decryptor(Transform, Protocol):
+    """A Transform that can also hand out what it decrypts in bounded pieces: what it decrypts may be compressed."""
+
+    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
+        """As update, piece by piece; to be consumed to its end before the next call."""
+        ...
 
 
 class Cipher(Protocol):
@@ -18,8 +28,8 @@ class Cipher(Protocol):
         """A fresh encryptor; may ask a key service. Raises ConfigError without a key that encrypts, WalpyError."""
         ...
 
-    def decryptor(self) -> Transform:
-        """A fresh decryptor: its update gives authenticated bytes alone, its finish proves that nothing is missing.
+    def decryptor(self) -> Decryptor:
+        """A fresh decryptor: its pieces are authenticated bytes alone, its finish proves that nothing is missing.
 
         Both raise DataCorrupt: for damage, truncation, and a key that is not the object's; and WalpyError when a key
         service fails.

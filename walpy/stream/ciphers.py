@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.stream.cipher import Cipher
 
-OPENPGP_PACKAGE = "walpy.openpgp"
-
 
 class Door(NamedTuple):
     """One kind of cipher. settings: any of them asks for it. module: its from_config(config) makes the cipher."""
@@ -22,7 +20,7 @@ class Door(NamedTuple):
 
 PGP = Door(
     "OpenPGP",
-    ("WALG_PGP_KEY", "WALG_PGP_KEY_PATH", "WALG_GPG_KEY_ID", "WALE_GPG_KEY_ID", "GPG_KEY_ID"),
+    ("WALG_PGP_KEY", "WALG_PGP_KEY_PATH", "WALG_GPG_KEY_PATH", "WALG_GPG_KEY_ID", "WALE_GPG_KEY_ID", "GPG_KEY_ID"),
     "walpy.openpgp.cipher",
 )
 ENVELOPE = Door(
@@ -43,8 +41,7 @@ DOORS = (
 def open_cipher(config: "Config") -> "Cipher | None":
     """The cipher of an archive; None when no setting asks for one.
 
-    Raises ConfigError for keys that are none, for settings that exclude each other, and for a cipher that this version
-    does not have.
+    Raises ConfigError for keys that are none, and for settings that exclude each other.
     """
     chosen = [door for door in DOORS if any(config.is_set(key) for key in door.settings)]
     if not chosen:
@@ -54,16 +51,7 @@ def open_cipher(config: "Config") -> "Cipher | None":
             f"both {_set(config, PGP)} and {_set(config, ENVELOPE)} are set",
             "Unset one: an archive is encrypted with OpenPGP keys or with enveloped ones.",
         )
-    door = chosen[0]
-    try:
-        cipher: Cipher = import_module(door.module).from_config(config)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(OPENPGP_PACKAGE):
-            raise
-        raise ConfigError(
-            f"encryption is configured ({_set(config, door)}), and this version of walpy cannot encrypt so",
-            "Unset it only if the archive is meant to be plain; WAL-G can serve an encrypted archive meanwhile.",
-        ) from None
+    cipher: Cipher = import_module(chosen[0].module).from_config(config)
     return cipher
 
 

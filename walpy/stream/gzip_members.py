@@ -16,8 +16,9 @@ def decoder() -> Decoder:
 class GzipMember:
     """A zlib decompressor with the interface of Decompressor."""
 
-    def __init__(self) -> None:
-        self._decompressor = zlib.decompressobj(GZIP_WINDOW)
+    def __init__(self, window: int = GZIP_WINDOW) -> None:
+        """window: zlib's window bits, which say what surrounds the deflated data: gzip, zlib (15) or nothing (-15)."""
+        self._decompressor = zlib.decompressobj(window)
         self._limited = False
 
     @property

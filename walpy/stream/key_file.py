@@ -9,6 +9,7 @@ from walpy.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes; no key has more
+PUBLIC_BLOCK = b"-----BEGIN PGP PUBLIC"
 
 
 def read_key_file(path: str, setting: str) -> bytes:
@@ -24,6 +25,7 @@ def read_key_file(path: str, setting: str) -> bytes:
         raise ConfigError(f"cannot read the key file {path!r} of {setting}: {error.strerror}") from None
     if len(content) > LARGEST:
         raise ConfigError(f"the key file {path!r} of {setting} has more than {LARGEST} bytes: it is no key")
-    if stat.S_IMODE(status.st_mode) & 0o044:
+    is_public = content.lstrip().startswith(PUBLIC_BLOCK)
+    if stat.S_IMODE(status.st_mode) & 0o044 and not is_public:
         logger.warning("others can read the key file %s (%s): chmod 600 it", path, setting)
     return content

@@ -5,7 +5,7 @@ the last MOST_KEYS of them and never on disk: WAL-G gives all parts of a backup 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol, TypeVar
 
 from walpy.errors import DataCorrupt, StorageThrottled, StorageUnavailable, WalpyError
@@ -102,6 +102,10 @@ class Decryptor:
                 self._head += bytes(rest[:missing])
                 rest = rest[missing:]
         return self._data.update(rest)
+
+    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
+        """As update: no more comes out of a chunk than is in it."""
+        yield self.update(chunk)
 
     def finish(self) -> Chunk:
         """The rest. Raises DataCorrupt when the object lacks its end."""

@@ -1,11 +1,21 @@
 """Adapts the compressors and decompressors of libraries to Transform."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from walpy.errors import DataCorrupt
 from walpy.storage.base import READ_SIZE, Chunk
 from walpy.stream.transform import Transform
+
+Piece = TypeVar("Piece", bytes, Chunk, covariant=True)
+
+
+class Piecewise(Protocol[Piece]):
+    """What hands out in bounded pieces what a stream holds; see Decoder."""
+
+    def pieces(self, chunk: Chunk) -> Iterator[Piece]: ...
+
+    def finish(self) -> Piece: ...
 
 
 class Decoder(Transform, Protocol):
@@ -112,7 +122,7 @@ class MemberDecoder:
             raise DataCorrupt(f"damaged {self._form} data{where}") from error
 
 
-def decode(decoder: Decoder, chunks: Iterable[Chunk]) -> Iterator[bytes]:
+def decode(decoder: Piecewise[Piece], chunks: Iterable[Chunk]) -> Iterator[Piece]:
     """Drive chunks through a decoder in bounded memory, whatever they inflate to; yields no empty piece."""
     for chunk in chunks:
         for piece in decoder.pieces(chunk):
