@@ -9,9 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from tests.unit.openpgp.material import decode, decrypt, encrypt, golden_cipher, in_chunks, vector
-from walpy.errors import DataCorrupt
+from tests.unit.openpgp.material import GOLDEN, decode, decrypt, encrypt, golden_cipher, in_chunks, vector
+from walpy.errors import ConfigError, DataCorrupt
 from walpy.openpgp.algorithms import AES128, CIPHERS
+from walpy.openpgp.armor import dearmor
 from walpy.openpgp.cipher import OpenPgpCipher
 from walpy.openpgp.contents import Contents
 from walpy.openpgp.packets import COMPRESSED, LITERAL, SEIPD, encode_packet
@@ -212,3 +213,16 @@ def test_partial_bodies_of_one_byte() -> None:
 def test_many_recipients_are_bounded() -> None:
     with pytest.raises(DataCorrupt, match="too many recipients"):
         decode(golden_cipher("cv25519").decryptor(), (b"\xc1\x0b\x03" + bytes(8) + b"\x01\0") * 2000)
+
+
+@pytest.mark.parametrize("name", ["cv25519", "rsa4096"])
+def test_damaged_keys_are_configuration_errors(name: str) -> None:
+    chance = random.Random(5)
+    key = dearmor((GOLDEN / name / "key.asc").read_bytes())
+    for _ in range(300):
+        changed = bytearray(key)
+        changed[chance.randrange(len(key))] ^= 1 << chance.randrange(8)
+        cipher = OpenPgpCipher.from_key(bytes(changed[: chance.choice((len(key), chance.randrange(len(key)) + 1))]))
+        for use in (cipher.encryptor, cipher.decryptor):
+            with suppress(ConfigError):
+                use()
