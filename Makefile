@@ -18,7 +18,7 @@ demo:
 
 test:
 	@sh tests/setup.sh test
-	WALPY_TEST_REQUIRE=postgres,s3,gcs,pgbackrest,gpg $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) \
+	WALPY_TEST_REQUIRE=postgres,s3,gcs,ssh,pgbackrest,gpg $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) \
 	    -m "not matrix and not servers" $(PYTEST_ARGS)
 
 check:

@@ -102,6 +102,8 @@ install_test_programs() {
     command -v zstd >/dev/null || wanted="$wanted zstd"
     command -v setpriv >/dev/null || wanted="$wanted util-linux"
     command -v strace >/dev/null || wanted="$wanted strace"
+    command -v ssh >/dev/null || wanted="$wanted openssh-client"
+    [ -x /usr/sbin/sshd ] || wanted="$wanted openssh-server"
     command -v pgbackrest >/dev/null || wanted="$wanted pgbackrest"
     command -v gpg >/dev/null || wanted="$wanted gnupg"
     # shellcheck disable=SC2086

@@ -175,7 +175,8 @@ class Config:
         searched = self.config_path or f"no configuration file (searched: {home_directory() or '?'}/.walg.json, ...)"
         raise ConfigError(
             "Failed to find any configured storage",
-            f"Set WALG_FILE_PREFIX, WALG_S3_PREFIX or WALG_GS_PREFIX; read: flags, environment, {searched}.",
+            "Set WALG_FILE_PREFIX, WALG_S3_PREFIX, WALG_GS_PREFIX or WALG_SSH_PREFIX;"
+            f" read: flags, environment, {searched}.",
         )
 
     def prefix(self) -> str:

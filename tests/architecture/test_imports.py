@@ -85,6 +85,7 @@ DOORS = {
 }
 
 READS_ENVIRONMENT = {"walpy.__main__", "walpy.client", "walpy.agent.resident", "walpy.cli", "walpy.cli_plain"}
+READS_ENVIRONMENT |= {"walpy.storage.ssh_process"}  # to hand it on to ssh
 SETS_ENVIRONMENT = {"walpy.postgres.arrays"}  # for a library that takes its settings from nowhere else
 
 TRAVELLING = ("Job", "Result", "Options", "Summary", "Settings", "Config", "Setting", "Plan")

@@ -289,13 +289,13 @@ def test_config_show_as_table(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert lines[0].split() == ["setting", "value", "origin"]
     assert "two\\nlines" in next(line for line in lines if line.startswith("WALG_NEW "))
     assert any(line.endswith(" environment (unknown key)") for line in lines)
-    assert not any(line.startswith("SSH_PORT") for line in lines)
+    assert not any(line.startswith("OSS_REGION") for line in lines)
 
 
 def test_config_show_names_settings_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--json", "--ssh-port=22", "--walg-s3-max-retries=3"]) == 0
     problems = {row["key"]: row["problem"] for row in json.loads(capsys.readouterr().out)}
-    assert problems["SSH_PORT"] == problems["WALG_S3_MAX_RETRIES"] == "not used by walpy"
+    assert problems["OSS_REGION"] == problems["WALG_S3_MAX_RETRIES"] == "not used by walpy"
 
 
 def run_flags(stdout: BinaryIO) -> "subprocess.CompletedProcess[str]":

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.storage.base import Storage
 
-BACKENDS = {"FILE": "walpy.storage.fs", "S3": "walpy.storage.s3_direct", "GS": "walpy.storage.gcs"}
+BACKENDS = {
+    "FILE": "walpy.storage.fs",
+    "S3": "walpy.storage.s3_direct",
+    "GS": "walpy.storage.gcs",
+    "SSH": "walpy.storage.ssh",
+}
 
 
 def open_storage(config: "Config") -> "Storage":

@@ -6,7 +6,8 @@ succeeds, or raises one of errors.StorageError with the SDK's error as its cause
 retried when an error comes out.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
@@ -132,6 +133,21 @@ class CopiesItself(Protocol):
 def join(*parts: str) -> str:
     """Join name parts with single slashes; empty parts are dropped, inner ones are left alone."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def walk(children: Callable[[str], Folder], folder: str) -> Iterator[StoredObject]:
+    """Every object below a folder in name order, for storages with directories. Memory: one directory at each depth."""
+    found = children(folder)
+    # A directory sorts as its name with the slash that follows in the names of what it holds.
+    order: Sequence[tuple[str, StoredObject | None]] = sorted(
+        [*((item.name, item) for item in found.objects), *((f"{name}/", None) for name in found.folders)],
+        key=itemgetter(0),
+    )
+    for name, item in order:
+        if item:
+            yield item
+        else:
+            yield from walk(children, name[:-1])
 
 
 def check_name(name: str) -> None:

@@ -17,11 +17,11 @@ import stat as modes
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from walpy.errors import ConfigError, ObjectExists, ObjectMissing, StorageError
-from walpy.storage.base import Chunk, Folder, StoredObject, check_name, join
+from walpy.storage.base import Chunk, Folder, StoredObject, check_name, join, walk
 from walpy.storage.fs_reader import FsReader, storage_error
 from walpy.storage.newfile import OPEN_FOLDER, NewFile, is_temporary, sync_folder
 
@@ -215,17 +215,7 @@ class FsStorage:
 
     def _walk(self, folder: str) -> Iterator[StoredObject]:
         """All files below a folder, temporary ones included, in name order."""
-        found = self._children(folder)
-        # A directory sorts as its name with the slash that follows in the names of what it holds.
-        order: Sequence[tuple[str, StoredObject | None]] = sorted(
-            [*((item.name, item) for item in found.objects), *((f"{name}/", None) for name in found.folders)],
-            key=itemgetter(0),
-        )
-        for name, item in order:
-            if item:
-                yield item
-            else:
-                yield from self._walk(name[:-1])
+        return walk(self._children, folder)
 
     def _children(self, folder: str) -> Folder:
         """What is in a folder, temporary files included; links are followed."""
