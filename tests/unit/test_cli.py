@@ -293,7 +293,7 @@ def test_config_show_as_table(capsys: pytest.CaptureFixture[str], monkeypatch: p
 
 
 def test_config_show_names_settings_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config", "show", "--json", "--ssh-port=22", "--walg-s3-max-retries=3"]) == 0
+    assert main(["config", "show", "--json", "--oss-region=x", "--walg-s3-max-retries=3"]) == 0
     problems = {row["key"]: row["problem"] for row in json.loads(capsys.readouterr().out)}
     assert problems["OSS_REGION"] == problems["WALG_S3_MAX_RETRIES"] == "not used by walpy"
 
