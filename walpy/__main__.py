@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from walpy import client, interrupts
 from walpy.agent.start import is_agent_wanted, start_agent
-from walpy.config import Config, load_config
+from walpy.config import PRIMARY_STORAGE, Config, load_config
 from walpy.detached import start_detached
-from walpy.errors import ConfigError, Interrupted, ObjectMissing, UsageError
+from walpy.errors import Interrupted, ObjectMissing, UsageError
 from walpy.logs import configure_logging, exit_now, log_failure, start_logging
 from walpy.request import Request, parse
 
-PRIMARY_STORAGE = "default"  # WAL-G's name of it
 TELLING_SECONDS = 0.2  # for the last line, when stderr may not take it
 RECOVERY_DESTINATION = "pg_wal/RECOVERYXLOG"  # PostgreSQL's; its working directory is the data directory
 
@@ -39,9 +38,7 @@ def run(request: Request) -> int:
     try:
         config = load_config(request.flags, os.environ, request.config_path)
         configure_logging(config)
-        target = config.text("WALG_TARGET_STORAGE", PRIMARY_STORAGE)
-        if target != PRIMARY_STORAGE:
-            raise ConfigError(f'unknown storage "{target}"', f"There is one storage: {PRIMARY_STORAGE}.")
+        _check_target(config)
         socket_path = client.unanswered if is_agent_wanted(config) else ""
         COMMANDS[request.command](config, *request.arguments)
         start_agent(socket_path, config, os.environ)
@@ -111,13 +108,21 @@ def _fetch_code(error: Exception, destination: str, config: Config) -> int:
     return failure_code(error, destination, config.text("PGDATA"))
 
 
+def _check_target(config: Config) -> None:
+    """Raise ConfigError for a `--target-storage` that no storage is."""
+    if config.storage_name() != PRIMARY_STORAGE:
+        from walpy.config_failover import target_name
+
+        target_name(config)
+
+
 def _push(config: Config, path: str) -> None:
     from walpy.wal.push import finish_marked, wal_push
 
     if not finish_marked(config, path):
-        from walpy.archive import open_archive
+        from walpy.archive import open_wal_archive
 
-        wal_push(open_archive(config), path)
+        wal_push(open_wal_archive(config, is_writing=True), path)
 
 
 def _fetch(config: Config, name: str, destination: str) -> None:
@@ -125,9 +130,9 @@ def _fetch(config: Config, name: str, destination: str) -> None:
     from walpy.wal.prefetch import is_prefetch_due
 
     if not take_prefetched(config, name, destination):
-        from walpy.archive import open_archive
+        from walpy.archive import open_wal_archive
 
-        download_wal(open_archive(config), name, destination)
+        download_wal(open_wal_archive(config, is_writing=False), name, destination)
     if is_prefetch_due(config, name, destination):
         _start_prefetch(config, name, destination)
 
@@ -142,12 +147,12 @@ def _start_prefetch(config: Config, name: str, destination: str) -> None:
 
 
 def _prefetch(config: Config, name: str, location: str) -> None:
-    from walpy.archive import open_archive
+    from walpy.archive import open_wal_archive
     from walpy.wal.prefetch import wal_prefetch
 
     if config.text("WALG_LOG_LEVEL") != "DEVEL":  # as WAL-G: nobody asked for this command
         logging.disable(logging.CRITICAL)
-    wal_prefetch(open_archive(config), name, location)
+    wal_prefetch(open_wal_archive(config, is_writing=False), name, location)
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"wal-push": _push, "wal-fetch": _fetch, "wal-prefetch": _prefetch}

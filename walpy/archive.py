@@ -12,8 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
+from walpy.config import FAILOVER_KEY
 from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing, WalpyError
-from walpy.storage import open_storage
+from walpy.storage import open_storage, open_wal_storage
+from walpy.storage.base import ChoosesStorage
 from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
 from walpy.stream.library import decode
 from walpy.stream.parallel import Helpers
@@ -99,6 +101,13 @@ class Archive:
         self._is_raw = is_raw
         self.hints = WalHints(layout.with_extension("", write_codec.extension))
         self._helpers = Helpers()
+
+    @property
+    def storage_name(self) -> str:
+        """WAL-G's name of the storage that the next object goes to. Raises StorageUnavailable when there is none."""
+        if isinstance(self.storage, ChoosesStorage):
+            return self.storage.name_to_write()
+        return self.config.storage_name()
 
     @cached_property
     def cipher(self) -> "Cipher | None":
@@ -271,20 +280,24 @@ class Archive:
         self.storage.close()
 
 
-def open_archive(config: "Config") -> Archive:
-    """Open the primary archive of a configuration.
+def open_archive(config: "Config", storage: "Storage | None" = None) -> Archive:
+    """Open the archive of a configuration, in the primary storage unless another one is given.
 
-    Raises ConfigError for wrong settings, and when failover storages are configured: nothing is taken for absent
-    because a setting was overlooked. Keys are read when data are, see Archive.cipher.
+    Raises ConfigError for wrong settings. Keys are read when data are, see Archive.cipher.
     """
-    if config.is_set("WALG_FAILOVER_STORAGES"):
-        raise ConfigError(
-            f"WALG_FAILOVER_STORAGES is set ({config.origin('WALG_FAILOVER_STORAGES')}), and this version of walpy "
-            "serves one storage",
-            "What another storage holds would look as if it were missing; let WAL-G serve this archive meanwhile.",
-        )
     method = config.text("WALG_COMPRESSION_METHOD", "lz4")
-    return Archive(config, open_storage(config), codec(method, config))
+    return Archive(config, storage or open_storage(config), codec(method, config))
+
+
+def open_wal_archive(config: "Config", *, is_writing: bool) -> Archive:
+    """As open_archive, to archive WAL (is_writing) or to restore it: over all storages when there are failover ones."""
+    return open_archive(config, open_wal_storage(config, is_writing=is_writing))
+
+
+def open_wal_archives(config: "Config") -> tuple[Archive, Archive]:
+    """Archives to store WAL in, and to restore it from: one and the same without failover storages."""
+    archive = open_wal_archive(config, is_writing=True)
+    return archive, open_wal_archive(config, is_writing=False) if config.is_set(FAILOVER_KEY) else archive
 
 
 def open_stored(config: "Config") -> Archive:

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from walpy import cli_plain
-from walpy.archive import open_archive
+from walpy.archive import open_archive, open_wal_archive
 from walpy.cli_invocation import Invocation, progress_for
 from walpy.cli_usage import Command, separate_archives
+from walpy.config import FAILOVER_KEY
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
 
@@ -76,7 +77,13 @@ def backup_mark(
     """Mark a backup, and those it is made on, as permanent: no delete removes it."""
     from walpy.backup.mark import backup_mark as mark
 
-    mark(open_archive(ctx.ensure_object(Invocation).load()), name, permanent=not impermanent)
+    config = ctx.ensure_object(Invocation).load()
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.catalog import BackupSelector
+        from walpy.backup.storages import locate
+
+        config, name = locate(config, BackupSelector(name))
+    mark(open_archive(config), name, permanent=not impermanent)
 
 
 def copy(
@@ -112,7 +119,7 @@ def wal_restore(
     """
     from walpy.wal.restore import wal_restore as restore
 
-    restore(open_archive(ctx.ensure_object(Invocation).load()), target, source)
+    restore(open_wal_archive(ctx.ensure_object(Invocation).load(), is_writing=False), target, source)
 
 
 def wal_receive(ctx: typer.Context) -> None:
@@ -122,7 +129,7 @@ def wal_receive(ctx: typer.Context) -> None:
     """
     from walpy.wal.receive import wal_receive as receive
 
-    receive(open_archive(ctx.ensure_object(Invocation).load()))
+    receive(open_wal_archive(ctx.ensure_object(Invocation).load(), is_writing=True))
 
 
 def register(app: typer.Typer) -> None:

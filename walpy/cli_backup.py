@@ -7,7 +7,7 @@ not given. What a job needs is imported when it runs, beside the process that wo
 from collections.abc import Mapping
 
 from walpy.cli_invocation import progress_for
-from walpy.config import Config, Setting
+from walpy.config import FAILOVER_KEY, Config, Setting
 from walpy.pipeline import start_ahead
 
 Flag = str | bool
@@ -33,7 +33,7 @@ FETCH_SETTINGS = {
 
 def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
     """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
-    config = _with_flags(config, PUSH_SETTINGS, flags)
+    config = given = _with_flags(config, PUSH_SETTINGS, flags)
     is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
     looks_at_pages = is_verified or (config.integer("WALG_DELTA_MAX_STEPS") > 0 and not flags.get("full"))
     # While this process imports the database driver.
@@ -49,7 +49,11 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
         without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
         user_data=config.text("WALG_SENTINEL_USER_DATA"),
     )
-    push(config, data_directory, options, progress_for(config))
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.storages import config_to_write
+
+        config = config_to_write(config)
+    push(config, data_directory, options, progress_for(config), wal_config=given)
 
 
 def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:
@@ -69,7 +73,13 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
         restore_only=str(flags.get("restore_only", "")),
     )
-    summary = fetch(config, destination, selector, options, progress_for(config))
+    given = config
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.storages import locate
+
+        config, name = locate(config, selector)
+        selector = BackupSelector(name)
+    summary = fetch(config, destination, selector, options, progress_for(config), given=given)
     log_steps(summary.next_steps)
 
 

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from walpy import cli_plain
-from walpy.archive import open_archive
+from walpy.archive import open_archive, open_wal_archive
 from walpy.cli_invocation import Invocation
 from walpy.cli_usage import Command
 from walpy.config import Config
 
 TargetStorage = Annotated[
-    str, typer.Option("--target-storage", metavar="NAME", help="Storage to use; this version knows: default.")
+    str, typer.Option("--target-storage", metavar="NAME", help="Storage to use: default, or a failover storage's name.")
 ]
 GROUPING = "Accepted; walpy groups files in its own way."
 
@@ -32,7 +32,7 @@ def wal_push(
     target_storage: TargetStorage = "",
 ) -> None:
     """Archive a WAL file, and others that are ready beside it."""
-    archive = open_archive(_load(ctx, target_storage))
+    archive = open_wal_archive(_load(ctx, target_storage), is_writing=True)
     if missing:
         from walpy.wal.missing import push_missing
 
@@ -55,7 +55,7 @@ def wal_fetch(
     """
     from walpy.wal.fetch import wal_fetch as fetch
 
-    fetch(open_archive(_load(ctx, target_storage)), name, destination)
+    fetch(open_wal_archive(_load(ctx, target_storage), is_writing=False), name, destination)
 
 
 def wal_prefetch(
@@ -67,7 +67,7 @@ def wal_prefetch(
     """Fetch the WAL files that follow one; wal-fetch starts it."""
     from walpy.wal.prefetch import wal_prefetch as prefetch
 
-    prefetch(open_archive(_load(ctx, target_storage)), name, location)
+    prefetch(open_wal_archive(_load(ctx, target_storage), is_writing=False), name, location)
 
 
 def backup_push(

@@ -3,7 +3,7 @@
 import json as json_module
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -15,6 +15,7 @@ from walpy.backup.retention import Archived, Candidate, Deletion, Modifier
 from walpy.backup.timestamp import Timestamp
 from walpy.cli_invocation import Invocation, print_result
 from walpy.cli_usage import Command
+from walpy.config import FAILOVER_KEY
 from walpy.errors import BackupError
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ Explain = Annotated[
     str, typer.Option("--explain", metavar="NAME", help="Only tell why a backup stays or goes.", show_default=False)
 ]
 
+Archives = Sequence[Archive]  # one for each storage
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,31 +42,45 @@ def _without_command(ctx: typer.Context) -> None:
         print_result(ctx.get_help() + "\n")
 
 
-def _open(ctx: typer.Context, by_time: bool) -> tuple[Archive, Archived]:
-    archive = open_archive(ctx.ensure_object(Invocation).load())
-    return archive, delete.read_archived(archive, by_time=by_time)
+def _open(ctx: typer.Context, by_time: bool) -> tuple[Archives, Archived]:
+    config = ctx.ensure_object(Invocation).load()
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.storages import archives_to_delete
+
+        archives = archives_to_delete(config)
+    else:
+        archives = [open_archive(config)]
+    return archives, delete.read_archived(*archives, by_time=by_time)
+
+
+def _find(archives: Archives, selector: BackupSelector) -> str:
+    if len(archives) == 1:
+        return find_backup(archives[0], selector)
+    from walpy.backup.storages import locate_in
+
+    return locate_in(archives, selector)[1]
 
 
 def _finish(
-    archive: Archive, plan: Deletion, *, confirm: bool, json: bool, explain: str, scope: delete.Scope | None = None
+    archives: Archives, plan: Deletion, *, confirm: bool, json: bool, explain: str, scope: delete.Scope | None = None
 ) -> None:
     if explain:
         print_result(delete.explain(plan, explain))
         return
     delete.tell(plan)
-    total = delete.carry_out(archive, plan, confirm=confirm, scope=scope or delete.Scope())
+    total = delete.carry_out(archives[0], plan, confirm=confirm, scope=scope or delete.Scope(), others=archives[1:])
     if json:
         print_result(json_module.dumps(delete.as_document(plan, total)) + "\n")
 
 
 def _finish_older(
-    archive: Archive, archived: Archived, target: Candidate | None, *, confirm: bool, json: bool, explain: str
+    archives: Archives, archived: Archived, target: Candidate | None, *, confirm: bool, json: bool, explain: str
 ) -> None:
     if target is None:
         logger.info("No backup found for deletion")
         return
     logger.info("Start delete")
-    _finish(archive, retention.older_than(archived, target), confirm=confirm, json=json, explain=explain)
+    _finish(archives, retention.older_than(archived, target), confirm=confirm, json=json, explain=explain)
 
 
 @app.command("retain", cls=Command)
@@ -84,12 +101,12 @@ def retain(
     """
     modifier = _modifier(ctx, words, [Modifier.FULL, Modifier.FIND_FULL])
     count = _count(ctx, words[-1])
-    archive, archived = _open(ctx, use_sentinel_time)
+    archives, archived = _open(ctx, use_sentinel_time)
     if after:
         target = retention.retain_after(archived, count, modifier, _since(archived, after))
     else:
         target = retention.retain(archived, count, modifier)
-    _finish_older(archive, archived, target, confirm=confirm, json=json, explain=explain)
+    _finish_older(archives, archived, target, confirm=confirm, json=json, explain=explain)
 
 
 @app.command("before", cls=Command)
@@ -108,7 +125,7 @@ def before(
     moment = _moment(words[-1])
     if moment is not None and moment > time.time_ns():
         ctx.fail("cannot delete before future date")
-    archive, archived = _open(ctx, use_sentinel_time)
+    archives, archived = _open(ctx, use_sentinel_time)
     if moment is None:
         backup = retention.newest_with_prefix(archived, words[-1])
         if backup is None:
@@ -116,7 +133,7 @@ def before(
     else:
         backup = retention.first_since(archived, moment)
     target = retention.before(archived, backup, modifier) if backup else None
-    _finish_older(archive, archived, target, confirm=confirm, json=json, explain=explain)
+    _finish_older(archives, archived, target, confirm=confirm, json=json, explain=explain)
 
 
 @app.command("everything", cls=Command)
@@ -129,8 +146,8 @@ def everything(
     """Remove every object of the archive; permanent backups only with FORCE."""
     if force not in ("", "FORCE"):
         ctx.fail("expected to get one of modifiers: [FORCE] as first argument")
-    archive, archived = _open(ctx, False)
-    delete.remove_everything(archive, archived, force=bool(force), confirm=confirm)
+    archives, archived = _open(ctx, False)
+    delete.remove_everything(archives[0], archived, force=bool(force), confirm=confirm, others=archives[1:])
 
 
 @app.command("target", cls=Command)
@@ -152,12 +169,12 @@ def target(
     names = words[1:] if whole_chain else words
     if len(names) != (0 if target_user_data else 1):
         ctx.fail("expected a backup name, or --target-user-data")
-    archive, archived = _open(ctx, use_sentinel_time)
+    archives, archived = _open(ctx, use_sentinel_time)
     selector = BackupSelector(names[0] if names else "", target_user_data)
     logger.info("%s", selector.describe())
-    backup = archived.by_name[find_backup(archive, selector)]
+    backup = archived.by_name[_find(archives, selector)]
     plan = retention.without(archived, backup, whole_chain=whole_chain, force_last=force_last)
-    _finish(archive, plan, confirm=confirm, json=json, explain=explain)
+    _finish(archives, plan, confirm=confirm, json=json, explain=explain)
 
 
 @app.command("garbage", cls=Command)
@@ -180,7 +197,7 @@ def garbage(
     }
     if what not in scopes:
         ctx.fail("expected to get one of modifiers: [ARCHIVES BACKUPS] as first argument")
-    archive, archived = _open(ctx, False)
+    archives, archived = _open(ctx, False)
     text, scope = scopes[what]
     logger.info("%s", text)
     for item in archived.backups:
@@ -192,7 +209,7 @@ def garbage(
         return
     logger.info("Start delete")
     plan = retention.older_than(archived, retention.require_full(oldest))
-    _finish(archive, plan, confirm=confirm, json=json, explain=explain, scope=scope)
+    _finish(archives, plan, confirm=confirm, json=json, explain=explain, scope=scope)
 
 
 def _modifier(ctx: typer.Context, words: list[str], known: list[Modifier]) -> Modifier:

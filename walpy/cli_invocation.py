@@ -3,18 +3,17 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from signal import SIGPIPE
 from typing import TYPE_CHECKING, NamedTuple
 
-from walpy.config import Config, load_config, load_separate
-from walpy.errors import ConfigError, Interrupted, WalpyError
+from walpy.config import PRIMARY_STORAGE, TARGET_KEY, Config, Setting, load_config, load_separate
+from walpy.errors import Interrupted, WalpyError
 from walpy.logs import configure_logging, exit_code, log_failure
 from walpy.progress_bar import log_progress, terminal_progress
 
 if TYPE_CHECKING:
     from walpy.progress import Progress
-
-DEFAULT_STORAGE = "default"  # WAL-G's name of the primary storage
 
 
 class Invocation(NamedTuple):
@@ -31,9 +30,10 @@ class Invocation(NamedTuple):
         """
         config = load_config(self.flags, self.environ, self.config_path)
         configure_logging(config)
-        target = target_storage or config.text("WALG_TARGET_STORAGE")
-        if target not in ("", DEFAULT_STORAGE):
-            raise ConfigError(f'unknown storage "{target}"', "This version of walpy knows the primary one: default.")
+        if target_storage:
+            config = config.with_settings({TARGET_KEY: Setting(target_storage, "--target-storage")})
+        if config.storage_name() != PRIMARY_STORAGE:
+            import_module("walpy.config_failover").target_name(config)
         return config
 
     def load_separate(self, path: str) -> Config:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from walpy.archive import open_archive
+from walpy.archive import open_archive, open_wal_archive
 from walpy.cli_invocation import Invocation, print_result, told
-from walpy.config import Config, Setting, split_setting_flags
+from walpy.config import FAILOVER_KEY, Config, Setting, split_setting_flags
 from walpy.errors import InvalidWal, UsageError
 from walpy.postgres.lsn import parse_lsn
 from walpy.values import parse_integer
@@ -28,14 +28,20 @@ def backup_list(config: Config, *, detail: bool = False, pretty: bool = False, j
     """Print the backups."""
     from walpy.backup.listing import backup_list as listing
 
-    print_result(listing(open_archive(config), detail=detail, pretty=pretty, json=json))
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.storages import archives_to_read
+
+        archives = archives_to_read(config)
+    else:
+        archives = [open_archive(config)]
+    print_result(listing(*archives, detail=detail, pretty=pretty, json=json))
 
 
 def wal_show(config: Config, *, detailed_json: bool = False, without_backups: bool = False) -> None:
     """Print the timelines."""
     from walpy.wal.show import wal_show as show
 
-    print_result(show(open_archive(config), json=detailed_json, with_backups=not without_backups))
+    print_result(show(open_wal_archive(config, is_writing=False), json=detailed_json, with_backups=not without_backups))
 
 
 def wal_verify(
@@ -58,7 +64,8 @@ def wal_verify(
         timeline, lsn = position
         segment_size = configured_segment_size(config)
     place = position_of_lsn(timeline, lsn, segment_size)
-    print_result(verify(open_archive(config), checks, place, backup_name=backup_name, json=json))
+    archive = open_wal_archive(config, is_writing=False)
+    print_result(verify(archive, checks, place, backup_name=backup_name, json=json))
 
 
 def _backup_push(config: Config, data_directory: str, **flags: bool) -> None:

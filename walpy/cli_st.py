@@ -10,16 +10,15 @@ from walpy import objects
 from walpy.archive import Archive, open_archive
 from walpy.cli_invocation import Invocation, print_result, progress_for
 from walpy.cli_usage import Command, Group, separate_archives
+from walpy.config import ALL_STORAGES, FAILOVER_KEY, PRIMARY_STORAGE
 from walpy.errors import UsageError, WalpyError
 
 app = typer.Typer(help="Look at, move and remove single objects.", invoke_without_command=True, rich_markup_mode=None)
 check = typer.Typer(help="Check access to the storage.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(check, name="check", cls=Group)
 
-ALL_STORAGES = "all"  # there is one
-
 Target = Annotated[
-    str, typer.Option("--target", "-t", metavar="NAME", help="Storage to use; this version knows: default, all.")
+    str, typer.Option("--target", "-t", metavar="NAME", help="Storage to use: default, or a failover storage's name.")
 ]
 Glob = Annotated[bool, typer.Option("--glob", "-g", help="The name is a pattern: * ? [..], part by part.")]
 Name = Annotated[str, typer.Argument(metavar="OBJECT", help="As stored: wal_005/00000002.history.lz4.")]
@@ -33,7 +32,14 @@ def _without_command(ctx: typer.Context) -> None:
 
 
 def _archive(ctx: typer.Context, target: str) -> Archive:
-    return open_archive(ctx.ensure_object(Invocation).load("" if target == ALL_STORAGES else target))
+    config = ctx.ensure_object(Invocation).load("" if target == ALL_STORAGES else target)
+    if not config.is_set(FAILOVER_KEY):
+        return open_archive(config)
+    if target == ALL_STORAGES:
+        raise UsageError("--target=all is not supported with failover storages", "Name one storage at a time.")
+    from walpy.config_failover import storage_configs
+
+    return open_archive(storage_configs(config)[target or PRIMARY_STORAGE])
 
 
 @app.command("ls", cls=Command)

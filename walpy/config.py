@@ -25,6 +25,10 @@ from walpy.settings import (
 from walpy.values import TRUE_WORDS, parse_boolean, parse_decimal, parse_duration, parse_integer, parse_size
 
 HIDDEN = "--HIDDEN--"  # as WAL-G prints a secret
+PRIMARY_STORAGE = "default"  # WAL-G's name of it
+ALL_STORAGES = "all"  # what `--target` takes beside their names
+TARGET_KEY = "WALG_TARGET_STORAGE"
+FAILOVER_KEY = "WALG_FAILOVER_STORAGES"
 ENVIRONMENT = "environment"
 DEFAULT = "default"
 
@@ -206,6 +210,11 @@ class Config:
         """A copy with these settings instead: those that a command has flags of its own for."""
         return Config({**self.settings, **settings}, self.config_path, self.left_to_libraries)
 
+    def storage_name(self) -> str:
+        """WAL-G's name of the storage that the settings lead to: the primary's, unless another one was chosen."""
+        name = self.text(TARGET_KEY, PRIMARY_STORAGE)
+        return PRIMARY_STORAGE if name == ALL_STORAGES else name
+
     def encryption_settings(self) -> tuple[str, ...]:
         """The keys that ask for encryption and are set."""
         return tuple(key for key in ENCRYPTION_KEYS if self.is_set(key))
@@ -217,15 +226,20 @@ class Config:
         """
         arguments = [f"--config={self.config_path}"] if self.config_path else []
         flags = [(key, item.value) for key, item in self.settings.items() if item.origin.startswith("--")]
-        return arguments + [f"{flag_of(key)}={value}" for key, value in flags if not (value and is_secret(key))]
+        return arguments + [f"{flag_of(key)}={value}" for key, value in flags if not (value and _is_environments(key))]
 
     def child_environment(self) -> dict[str, str]:
-        """What a child's environment needs beside the inherited one: secrets that were given as flags."""
+        """What a child's environment needs beside the inherited one: secrets given as flags, and --target-storage."""
         return {
             key: item.value
             for key, item in self.settings.items()
-            if item.value and item.origin.startswith("--") and is_secret(key)
+            if item.value and item.origin.startswith("--") and _is_environments(key)
         }
+
+
+def _is_environments(key: str) -> bool:
+    """Whether a child must hear of a setting by its environment: a secret, or one without a flag of its name."""
+    return is_secret(key) or key == TARGET_KEY
 
 
 def split_setting_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, str], str]:
@@ -296,6 +310,14 @@ def load_separate(common: Config, path: str, environ: Mapping[str, str]) -> Conf
     """
     stored = read_config_file(path, environ)
     _warn_unknown(stored, path)
+    return separate_config(common, stored, path, path)
+
+
+def separate_config(common: Config, stored: Mapping[str, str], origin: str, path: str) -> Config:
+    """The settings of another archive: stored, which come from origin, and what load_separate takes from common.
+
+    path: of the configuration file.
+    """
     given = {_bare(key) for key in stored}
     settings = {
         key: setting
@@ -304,7 +326,7 @@ def load_separate(common: Config, path: str, environ: Mapping[str, str]) -> Conf
         and _bare(key) == key
         and key not in given
     }
-    settings.update((key, Setting(value.rstrip("\r\n"), path)) for key, value in stored.items())
+    settings.update((key, Setting(value.rstrip("\r\n"), origin)) for key, value in stored.items())
     return Config(settings, path, common.left_to_libraries)
 
 

@@ -260,13 +260,12 @@ _ALIASES_WITH_FLAG = (
 )
 ALIASES_WITH_FLAG = frozenset(_ALIASES_WITH_FLAG.split())
 
-# What walpy takes without a murmur and does not act on: other storages, failover, Go's runtime, WAL-G's profiler, and
-# knobs of commands or algorithms that walpy does not have.
+# What walpy takes without a murmur and does not act on: other storages, Go's runtime, WAL-G's profiler, and knobs of
+# commands or algorithms that walpy does not have.
 _IGNORED_FAMILIES = (
     "AZURE_",
     "OS_",
     "OSS_",
-    "WALG_FAILOVER_STORAGES_",
     "WALG_STATSD_",
     "PROFILE_",
     "HTTP_",

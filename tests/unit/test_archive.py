@@ -7,7 +7,7 @@ import pytest
 from walpy import layout
 from walpy.archive import Archive, open_archive
 from walpy.config import Config
-from walpy.errors import ConfigError, DataCorrupt, ObjectExists, ObjectMissing
+from walpy.errors import DataCorrupt, ObjectExists, ObjectMissing
 
 NAME = "000000010000000000000001"
 CONTENT = b"wal" * 100_000
@@ -96,8 +96,3 @@ def test_json_is_stored_as_it_is(tmp_path: Path) -> None:
     (tmp_path / layout.IDENTITY).write_bytes(b"{")
     with pytest.raises(DataCorrupt, match=r"identity\.json"):
         opened.get_json(layout.IDENTITY)
-
-
-def test_failover_storages_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="WALG_FAILOVER_STORAGES"):
-        archive(tmp_path, WALG_FAILOVER_STORAGES="{}")

@@ -178,7 +178,7 @@ def test_target_storage_of_the_environment(monkeypatch: pytest.MonkeyPatch, caps
 def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    def fetch(*arguments: Any) -> Any:
+    def fetch(*arguments: Any, **_: object) -> Any:
         calls.append(arguments)
         return fetch_module.FetchSummary("b", "d", 0, 0, 0, 0.0, "", 0, (), ())
 
@@ -195,7 +195,7 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
 
 def test_flags_of_backup_push_reach_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(push_module, "backup_push", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(push_module, "backup_push", lambda *arguments, **_: calls.append(arguments))
     monkeypatch.setenv("WALG_STORE_ALL_CORRUPT_BLOCKS", "true")
     monkeypatch.setenv("WALG_SENTINEL_USER_DATA", '"of the environment"')
     assert (

@@ -142,4 +142,4 @@ def test_how_a_plain_command_ends(
 
     monkeypatch.setattr(cli_plain, "open_archive", fail)
     with caplog.at_level(logging.ERROR):
-        assert run_plain(["wal-show"]) == code
+        assert run_plain(["backup-list"]) == code

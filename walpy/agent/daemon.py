@@ -26,7 +26,7 @@ from walpy.agent.connection import receive
 from walpy.agent.downloads import Downloads
 from walpy.agent.notify import Notifier
 from walpy.agent.uploads import Uploads
-from walpy.archive import Archive, open_archive
+from walpy.archive import open_wal_archives
 from walpy.config import Config
 from walpy.errors import ConfigError, ObjectMissing, StorageUnavailable, UsageError, WalpyError
 from walpy.logs import configure_logging, log_failure
@@ -68,9 +68,9 @@ class _Service:
         self.config = config
         self.data_directory = config.text("PGDATA")
         self.push_seconds = config.seconds("WALG_DAEMON_WAL_UPLOAD_TIMEOUT")
-        archive: Archive = open_archive(config)
-        self.uploads = Uploads(archive)
-        self.downloads = Downloads(archive)
+        to_push, to_fetch = open_wal_archives(config)
+        self.uploads = Uploads(to_push)
+        self.downloads = Downloads(to_fetch)
 
     def push(self, name: str) -> None:
         """Archive a file of the server's WAL directory."""

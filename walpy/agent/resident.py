@@ -24,7 +24,7 @@ from walpy.agent.downloads import Downloads
 from walpy.agent.runtime import Listener
 from walpy.agent.uploads import Uploads
 from walpy.agent.watch import Watch
-from walpy.archive import open_archive
+from walpy.archive import open_wal_archives
 from walpy.client import DECLINE, EXIT, HEARTBEAT_SECONDS, RENAME, STATUS
 from walpy.config import Config, load_config, split_setting_flags
 from walpy.errors import AccessDenied, WalpyError
@@ -76,9 +76,9 @@ class Agent:
         self._listener = listener
         self._watch = watch
         self._stop = stop
-        archive = open_archive(config)
-        self._uploads = Uploads(archive)
-        self._downloads = Downloads(archive)
+        to_push, to_fetch = open_wal_archives(config)
+        self._uploads = Uploads(to_push)
+        self._downloads = Downloads(to_fetch)
         self._longest_seconds = config.seconds("WALPY_STORAGE_DEADLINE") + GRACE_SECONDS
         self._lock = threading.Lock()
         self._requests: dict[Connection, float] = {}  # under way -> when it is taken for hanging

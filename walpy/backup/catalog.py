@@ -24,6 +24,7 @@ _READERS: Final = 16  # metadata objects read at the same time
 _WAL_NAME: Final = re.compile("[0-9A-F]{24}")
 _WALE_NAME: Final = re.compile("base_[0-9A-F]{24}_[0-9A-F]{8}")
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
@@ -77,12 +78,13 @@ def is_wale(backup_name: str) -> bool:
 def list_backups(archive: Archive) -> list[Backup]:
     """All backups, in the order in which their sentinels were stored (then by name): the newest is the last."""
     is_local = archive.config.storage_kind() == "FILE"  # WAL-G shows local time for files, UTC for object stores
+    storage_name = archive.config.storage_name()
     backups = []
     for found in archive.storage.list_folder(layout.BACKUP_FOLDER).objects:
         name = layout.backup_name_of(found.name)
         if name:
             offset = _local_offset(found.modified_ns) if is_local else 0
-            backups.append(Backup(name, Timestamp(found.modified_ns, offset)))
+            backups.append(Backup(name, Timestamp(found.modified_ns, offset), storage_name))
     return sorted(backups, key=lambda backup: backup.modified.ns)
 
 
@@ -137,9 +139,9 @@ def read_metadata(archive: Archive, backup: str) -> BackupMetadata:
     return BackupMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
 
 
-def read_metadata_of_all(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata]:
+def read_metadata_of_all(backups: Sequence[tuple[Archive, str]]) -> list[BackupMetadata]:
     """metadata.json of every backup, in the same order. Raises BackupError, naming the backup, for a missing one."""
-    return in_parallel(lambda backup: _metadata_or_error(archive, backup), backups)
+    return in_parallel(lambda item: _metadata_or_error(*item), backups)
 
 
 def readable_metadata(archive: Archive, backups: Sequence[str]) -> list[BackupMetadata | None]:
@@ -147,7 +149,7 @@ def readable_metadata(archive: Archive, backups: Sequence[str]) -> list[BackupMe
     return in_parallel(lambda backup: _metadata_or_none(archive, backup), backups)
 
 
-def in_parallel(read: Callable[[str], Result], backups: Sequence[str]) -> list[Result]:
+def in_parallel(read: Callable[[Item], Result], backups: Sequence[Item]) -> list[Result]:
     """What read gives for each backup, in the same order. Raises what it raises."""
     if not backups:
         return []

@@ -10,7 +10,7 @@ Memory: what retention holds of each backup, and BATCH names of objects; WAL is 
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,37 +45,42 @@ class Total:
     size: int = 0
 
 
-def read_archived(archive: Archive, *, by_time: bool = False) -> Archived:
+def read_archived(*archives: Archive, by_time: bool = False) -> Archived:
     """All backups as retention sees them. by_time: order them by start time.
 
-    Raises BackupError, and DataCorrupt or StorageError for a sentinel or metadata that is there and cannot be read:
-    nothing is guessed.
+    archives: one for each storage. A backup that several hold is one, as the first tells of it, but permanent if it is
+    so anywhere. Raises BackupError, and DataCorrupt or StorageError for a sentinel or metadata that is there and cannot
+    be read: nothing is guessed.
     """
-    logger.info("Backup to delete will be searched in storages: [default]")
-    backups = list_backups(archive)
-    names = [backup.name for backup in backups]
+    logger.info("Backup to delete will be searched in storages: [%s]", " ".join(map(_storage_name, archives)))
+    held = [(archive, backup) for archive in archives for backup in list_backups(archive)]
+    places = [(archive, backup.name) for archive, backup in held]
     logger.info("retrieving permanent objects")
-    metadata = in_parallel(lambda name: _metadata_or_none(archive, name), names)
-    sentinels = in_parallel(lambda name: read_sentinel(archive, name), names)
-    segment_size = configured_segment_size(archive.config)
-    found = []
-    for backup, described, sentinel in zip(backups, metadata, sentinels, strict=True):
+    metadata = in_parallel(lambda place: _metadata_or_none(*place), places)
+    sentinels = in_parallel(lambda place: read_sentinel(*place), places)
+    segment_size = configured_segment_size(archives[0].config)
+    found: dict[str, Candidate] = {}
+    storage_of: dict[str, str] = {}
+    for (archive, backup), described, sentinel in zip(held, metadata, sentinels, strict=True):
         position = position_of(backup.name, segment_size)
-        found.append(
-            Candidate(
-                name=backup.name,
-                timeline=position[0],
-                segment=position[1],
-                modified_ns=backup.modified.ns,
-                start_ns=described.start_time.ns if described and not described.start_time.is_zero else None,
-                is_permanent=described is not None and described.is_permanent,
-                base=sentinel.delta_from,
-                wal=_own_wal(described, position[1], segment_size),
-                system_identifier=described.system_identifier if described else sentinel.system_identifier,
-            )
+        candidate = Candidate(
+            name=backup.name,
+            timeline=position[0],
+            segment=position[1],
+            modified_ns=backup.modified.ns,
+            start_ns=described.start_time.ns if described and not described.start_time.is_zero else None,
+            is_permanent=described is not None and described.is_permanent,
+            base=sentinel.delta_from,
+            wal=_own_wal(described, position[1], segment_size),
+            system_identifier=described.system_identifier if described else sentinel.system_identifier,
         )
-    archived = Archived(found, by_time=by_time, running=_running(archive, set(names), segment_size))
-    _tell_permanent(archived, segment_size)
+        if backup.name not in found or (candidate.is_permanent and not found[backup.name].is_permanent):
+            found[backup.name] = candidate
+            storage_of[backup.name] = _storage_name(archive)
+    running = [place for archive in archives for place in _running(archive, set(found), segment_size)]
+    in_order = sorted(found.values(), key=lambda item: item.modified_ns)
+    archived = Archived(in_order, by_time=by_time, running=running)
+    _tell_permanent(archived, storage_of, segment_size)
     if archived.is_mixed:
         logger.warning("the archive holds backups of several clusters: they are compared by their start times")
     if by_time and not archived.by_time:
@@ -113,17 +118,21 @@ def _own_wal(metadata: BackupMetadata | None, first: int, segment_size: int) -> 
     return min(first, begin), segment_before_lsn(metadata.finish_lsn, segment_size)
 
 
-def _tell_permanent(archived: Archived, segment_size: int) -> None:
-    permanent = [item for item in archived.backups if item.is_permanent]
+def _storage_name(archive: Archive) -> str:
+    return archive.config.storage_name()
+
+
+def _tell_permanent(archived: Archived, storage_of: Mapping[str, str], segment_size: int) -> None:
+    permanent = sorted((item for item in archived.backups if item.is_permanent), key=lambda item: item.name)
     if permanent:
-        backups = " ".join(f"{{{name} default}}:true" for name in sorted(item.name for item in permanent))
+        backups = " ".join(f"{{{item.name} {storage_of[item.name]}}}:true" for item in permanent)
         wals = sorted(
-            segment_name(item.timeline, number, segment_size)
+            (segment_name(item.timeline, number, segment_size), storage_of[item.name])
             for item in permanent
             if item.wal
             for number in range(item.wal[0], item.wal[1] + 1)
         )
-        shown = " ".join(f"{{{name} default}}:true" for name in wals)
+        shown = " ".join(f"{{{name} {storage}}}:true" for name, storage in wals)
         logger.info("Found permanent objects: backups=map[%s], wals=map[%s]", backups, shown)
 
 
@@ -137,21 +146,25 @@ def tell(plan: Deletion) -> None:
             logger.info("Backup %s stays: %s", item.name, reason)
 
 
-def carry_out(archive: Archive, plan: Deletion, *, confirm: bool, scope: Scope = Scope()) -> Total:
+def carry_out(
+    archive: Archive, plan: Deletion, *, confirm: bool, scope: Scope = Scope(), others: Sequence[Archive] = ()
+) -> Total:
     """Remove what a plan says, or only tell it; every object is logged. Raises StorageError.
 
-    It may be stopped at any point: running it again goes on.
+    others: archives of the failover storages. It may be stopped at any point: running it again goes on.
     """
     logger.info("Evaluating objects for deletion...")
     total = Total()
-    for stage in _stages(archive, plan, scope):
-        _remove(archive, stage, total, confirm=confirm)
+    for place, stage in _stages([archive, *others], plan, scope):
+        _remove(place, stage, total, confirm=confirm)
     _tell_total(total, confirm=confirm)
     return total
 
 
-def remove_everything(archive: Archive, archived: Archived, *, force: bool, confirm: bool) -> Total:
-    """Remove every object of the archive. Raises BackupError when there are permanent backups, unless force."""
+def remove_everything(
+    archive: Archive, archived: Archived, *, force: bool, confirm: bool, others: Sequence[Archive] = ()
+) -> Total:
+    """Remove every object of the archive, and of others. Raises BackupError for permanent backups, unless force."""
     permanent = sorted(item.name for item in archived.backups if item.is_permanent)
     if permanent:
         text = f"Found permanent backups=[{' '.join(permanent)}]"
@@ -160,30 +173,41 @@ def remove_everything(archive: Archive, archived: Archived, *, force: bool, conf
         logger.info("%s", text)
     logger.info("Evaluating objects for deletion...")
     total = Total()
-    sentinels = archive.storage.list_folder(layout.BACKUP_FOLDER).objects
-    _remove(archive, sentinels, total, confirm=confirm)
-    seen = {item.name for item in sentinels}
-    _remove(archive, (item for item in archive.storage.list() if item.name not in seen), total, confirm=confirm)
+    for place in [archive, *others]:
+        sentinels = place.storage.list_folder(layout.BACKUP_FOLDER).objects
+        _remove(place, sentinels, total, confirm=confirm)
+        seen = {item.name for item in sentinels}
+        _remove(place, (item for item in place.storage.list() if item.name not in seen), total, confirm=confirm)
     _tell_total(total, confirm=confirm)
     return total
 
 
-def _stages(archive: Archive, plan: Deletion, scope: Scope) -> Iterator[Iterable[StoredObject]]:
-    """Objects to remove, in groups: each is gone before the next one is touched."""
+def _stages(
+    archives: Sequence[Archive], plan: Deletion, scope: Scope
+) -> Iterator[tuple[Archive, Iterable[StoredObject]]]:
+    """Objects to remove, and where, in groups: each is gone before the next one is touched."""
     if scope.backups:
-        folder = archive.storage.list_folder(layout.BACKUP_FOLDER)
-        sentinels = {item.name: item for item in folder.objects}
+        folders = [archive.storage.list_folder(layout.BACKUP_FOLDER) for archive in archives]
+        sentinels = [{item.name: item for item in folder.objects} for folder in folders]
         for group in plan.groups:
-            names = (layout.sentinel(item.name) for item in group)
-            yield [sentinels[name] for name in names if name in sentinels]
-        for backup in plan.removed:
-            yield from _parts(archive, layout.backup_folder(backup.name))
-        committed = {layout.backup_folder(name) for name in plan.archived.by_name}
-        for name in folder.folders:
-            if name not in committed and _is_leftover(archive, plan, name):
-                yield from _parts(archive, name)
+            names = [layout.sentinel(item.name) for item in group]
+            for archive, found in zip(archives, sentinels, strict=True):
+                yield archive, [found[name] for name in names if name in found]
+        for archive, folder in zip(archives, folders, strict=True):
+            for name in _doomed_folders(archive, plan, folder.folders):
+                for stage in _parts(archive, name):
+                    yield archive, stage
     if scope.wal:
-        yield _doomed_wal(archive, plan)
+        for archive in archives:
+            yield archive, _doomed_wal(archive, plan)
+
+
+def _doomed_folders(archive: Archive, plan: Deletion, found: Sequence[str]) -> Iterator[str]:
+    """Folders of the backups that go, then those that unfinished ones left."""
+    there = set(found)
+    yield from (name for backup in plan.removed if (name := layout.backup_folder(backup.name)) in there)
+    committed = {layout.backup_folder(name) for name in plan.archived.by_name}
+    yield from (name for name in found if name not in committed and _is_leftover(archive, plan, name))
 
 
 def _is_leftover(archive: Archive, plan: Deletion, folder: str) -> bool:
@@ -214,7 +238,7 @@ def _doomed_wal(archive: Archive, plan: Deletion) -> Iterator[StoredObject]:
 def _remove(archive: Archive, items: Iterable[StoredObject], total: Total, *, confirm: bool) -> None:
     batch: list[str] = []
     for item in items:
-        logger.info("Object marked for deletion: %s storage=default", item.name)
+        logger.info("Object marked for deletion: %s storage=%s", item.name, _storage_name(archive))
         total.count += 1
         total.size += item.size
         batch.append(item.name)

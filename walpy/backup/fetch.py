@@ -77,10 +77,17 @@ class _Restore:
 
 
 def backup_fetch(
-    config: Config, destination: str, selector: BackupSelector, options: FetchOptions, progress: Progress
+    config: Config,
+    destination: str,
+    selector: BackupSelector,
+    options: FetchOptions,
+    progress: Progress,
+    *,
+    given: Config | None = None,
 ) -> FetchSummary:
     """Restore the backup that selector means into destination, which must be empty or missing.
 
+    given: the settings of the command, for its next steps, where config is that of one failover storage.
     Success means complete and durable (WALG_TAR_DISABLE_FSYNC leaves the flushing to the operating system). Raises
     BackupError, UsageError, DataCorrupt or StorageError; after a failure the destination has no pg_control.
     """
@@ -99,14 +106,14 @@ def backup_fetch(
     logger.info("Backup extraction complete.")
     seconds = time.monotonic() - started
     limits = limited_by(added(restored.times), FLUSHING, flushing.seconds, seconds)
-    summary = _summary(config, restore, restored, seconds, limits)
+    summary = _summary(given or config, restore, restored, seconds, limits)
     summary.log()
     return summary
 
 
 def _select(archive: Archive, selector: BackupSelector) -> str:
     logger.info("%s", selector.describe())
-    logger.info("Backup to fetch will be searched in storages: [default]")
+    logger.info("Backup to fetch will be searched in storages: [%s]", archive.config.storage_name())
     with _failing("Failed to select backup"):
         return find_backup(archive, selector)
 

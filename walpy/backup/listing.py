@@ -43,13 +43,14 @@ class Row(NamedTuple):
     metadata: BackupMetadata | None = None
 
 
-def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False, json: bool = False) -> str:
+def backup_list(*archives: Archive, detail: bool = False, pretty: bool = False, json: bool = False) -> str:
     """The whole output, ending in a newline; empty when there is no backup (`[]` as JSON).
 
-    With detail a backup without readable metadata.json is an error, as in WAL-G.
+    archives: one for each storage; a backup that several hold is shown for each. With detail a backup without readable
+    metadata.json is an error, as in WAL-G.
     """
-    logger.info("List backups from storages: [default]")
-    rows = detailed_rows(archive) if detail else [Row(backup) for backup in list_backups(archive)]
+    logger.info("List backups from storages: [%s]", " ".join(archive.config.storage_name() for archive in archives))
+    rows = detailed_rows(*archives) if detail else [Row(backup) for _, backup in _listed(archives)]
     if json:
         return json_text(rows, pretty=pretty)
     if not rows:
@@ -58,14 +59,20 @@ def backup_list(archive: Archive, *, detail: bool = False, pretty: bool = False,
     return pretty_table(rows, detail=detail) if pretty else plain(rows, detail=detail)
 
 
-def detailed_rows(archive: Archive) -> list[Row]:
+def _listed(archives: Sequence[Archive]) -> list[tuple[Archive, Backup]]:
+    """Backups of all archives, the oldest first."""
+    found = [(archive, backup) for archive in archives for backup in list_backups(archive)]
+    return sorted(found, key=lambda item: item[1].modified.ns)
+
+
+def detailed_rows(*archives: Archive) -> list[Row]:
     """All backups with their metadata, by start time; by the sentinels' times when one does not tell when it started.
 
     Raises BackupError for a backup without readable metadata.json.
     """
-    backups = list_backups(archive)
-    metadata = read_metadata_of_all(archive, [backup.name for backup in backups])
-    rows = [Row(*pair) for pair in zip(backups, metadata, strict=True)]
+    listed = _listed(archives)
+    metadata = read_metadata_of_all([(archive, backup.name) for archive, backup in listed])
+    rows = [Row(backup, entry) for (_, backup), entry in zip(listed, metadata, strict=True)]
     if any(entry.start_time.is_zero for entry in metadata):
         return rows
     order = sorted(range(len(rows)), key=lambda index: metadata[index].start_time.ns)

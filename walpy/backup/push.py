@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from walpy.archive import open_wal_archive
 from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
 from walpy.backup.delta_base import Base, Division, check_base_is_there, choose_base, divide, is_usable
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
 __all__ = ["BackupSummary", "PushOptions", "backup_push"]
 
 CLEAN_UP_SECONDS = 30.0  # how long a backup is taken back after its storage has failed for the whole of its deadline
-STORAGE_NAME = "default"  # WAL-G's name of the primary storage; scripts look for it in the log
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +88,22 @@ class BackupSummary:
     limited_by: str
 
 
-def backup_push(config: "Config", data_directory: str, options: PushOptions, progress: "Progress") -> BackupSummary:
+def backup_push(
+    config: "Config",
+    data_directory: str,
+    options: PushOptions,
+    progress: "Progress",
+    *,
+    wal_config: "Config | None" = None,
+) -> BackupSummary:
     """Take a backup of the server that the PG* settings lead to, and store it: a delta where the settings allow.
 
-    data_directory: the server's own, on this host. progress: counts bytes of data files. Raises WalpyError; no backup
-    is listed then, and nothing left in the archive but what could not be removed.
+    data_directory: the server's own, on this host. progress: counts bytes of data files. wal_config: of wal-push, which
+    with failover storages knows further ones. Raises WalpyError; no backup is listed then, and nothing left in the
+    archive but what could not be removed.
     """
     began = time.monotonic()
-    logger.info("Backup will be pushed to storage: %s", STORAGE_NAME)
+    logger.info("Backup will be pushed to storage: %s", config.storage_name())
     settings = check_settings(config, options)
     if not data_directory:
         raise UsageError(
@@ -111,12 +119,14 @@ def backup_push(config: "Config", data_directory: str, options: PushOptions, pro
         with backup_lock(facts.data_directory):
             check_identity(archive, facts.system_identifier, None)
             base = choose_base(archive, settings.delta)
-            summary = _Push(config, options, settings, archive, limits, server, facts, base).run(progress, began)
-    _log(summary)
+            wal_archive = open_wal_archive(wal_config or config, is_writing=True)
+            push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, base)
+            summary = push.run(progress, began)
+    _log(summary, config.storage_name())
     return summary
 
 
-def _log(summary: BackupSummary) -> None:
+def _log(summary: BackupSummary, storage_name: str) -> None:
     size, stored = summary.uncompressed_size / 1e6, summary.stored_size / 1e6
     logger.info(
         "Backed up %.1f MB in %.1f s (%.1f MB/s), stored %.1f MB in %d tars; a restore needs WAL from %s to %s",
@@ -125,7 +135,7 @@ def _log(summary: BackupSummary) -> None:
     )
     if summary.limited_by:
         logger.info("%s", summary.limited_by)
-    logger.info("Wrote backup with name %s to storage %s", summary.name, STORAGE_NAME)
+    logger.info("Wrote backup with name %s to storage %s", summary.name, storage_name)
 
 
 @contextmanager
@@ -174,6 +184,7 @@ class _Push:
     options: PushOptions
     settings: PushSettings
     archive: "Archive"
+    wal_archive: "Archive"
     limits: RateLimits
     server: Server
     facts: ServerFacts
@@ -182,7 +193,7 @@ class _Push:
     def run(self, progress: "Progress", began: float) -> BackupSummary:
         start_time = documents.now_rounded_up()
         warn_of_settings(self.facts, verify=self.options.verify)
-        wal = WalWait(self.archive, self.facts, self.settings.wal_timeout)
+        wal = WalWait(self.wal_archive, self.facts, self.settings.wal_timeout)
         waits = Stopwatch()
         with KeepAlive(self.server, self.settings.alive_interval) as alive:
             with waits:
@@ -226,7 +237,7 @@ class _Push:
 
     def _usable_base(self, backup: RunningBackup) -> Base | None:
         base = self.wanted_base
-        if base is None or not is_usable(base, backup, self.facts, self.archive):
+        if base is None or not is_usable(base, backup, self.facts, self.wal_archive):
             return None
         logger.info("Delta backup from %s with LSN %s.", base.name, format_lsn(base.lsn))
         return base

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from walpy.config import FAILOVER_KEY
 from walpy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,4 +28,15 @@ def open_storage(config: "Config") -> "Storage":
             f"Use one of {supported}.",
         )
     storage: Storage = import_module(BACKENDS[kind]).from_config(config)
+    return storage
+
+
+def open_wal_storage(config: "Config", *, is_writing: bool) -> "Storage":
+    """Open what WAL is archived to (is_writing) or restored from: with failover storages all of them. As open_storage.
+
+    Without them, which is told by one look at the settings, it is the primary storage.
+    """
+    if not config.is_set(FAILOVER_KEY):
+        return open_storage(config)
+    storage: Storage = import_module("walpy.storage.failover").open_failover(config, is_writing=is_writing)
     return storage

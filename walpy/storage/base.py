@@ -130,6 +130,15 @@ class CopiesItself(Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosesStorage(Protocol):
+    """A Storage over several ones, of which it chooses the one that an object goes to."""
+
+    def name_to_write(self) -> str:
+        """WAL-G's name of the storage that takes the next object. Raises StorageUnavailable when there is none."""
+        ...
+
+
 def join(*parts: str) -> str:
     """Join name parts with single slashes; empty parts are dropped, inner ones are left alone."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import walpy
 from walpy import layout
+from walpy.config import PRIMARY_STORAGE
 from walpy.errors import AccessDenied, ConfigError, DataCorrupt, InvalidWal, ObjectExists, ObjectMissing
 from walpy.wal.status import replace_file
 
@@ -39,6 +40,12 @@ def is_check_strict(config: "Config") -> bool:
 def archive_url(config: "Config") -> str:
     """The archive's place as configured; known without opening the storage, and without credentials."""
     return "/".join(part for part in (config.prefix().rstrip("/"), config.storage_prefix().strip("/")) if part)
+
+
+def _place(archive: "Archive") -> str:
+    """What tells one archive from another: its place, and the failover storage that is written to, if it is one."""
+    url, name = archive_url(archive.config), archive.storage_name
+    return url if name == PRIMARY_STORAGE else f"{url}#{name}"
 
 
 def check_identity(archive: "Archive", system_identifier: int, state: str | None) -> None:
@@ -161,12 +168,12 @@ def _document(system_identifier: int) -> dict[str, str]:
 def _memory_path(archive: "Archive", state: str | None) -> str | None:
     if state is None:
         return None
-    key = zlib.crc32(archive_url(archive.config).encode())  # the document holds the whole URL
+    key = zlib.crc32(_place(archive).encode())  # the document holds the whole URL
     return os.path.join(state, STATE_FOLDER, f"identity-{key:08x}.json")
 
 
 def _memory(archive: "Archive", system_identifier: int) -> dict[str, str]:
-    return {"archive": archive_url(archive.config), "system_identifier": str(system_identifier)}
+    return {"archive": _place(archive), "system_identifier": str(system_identifier)}
 
 
 def _remembers(path: str | None, archive: "Archive", system_identifier: int) -> bool:

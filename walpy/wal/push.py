@@ -89,7 +89,7 @@ class WalPush:
 
     def announce(self) -> None:
         """Tell where files go, in the words that scripts look for."""
-        logger.info("Files will be uploaded to storage: default")
+        logger.info("Files will be uploaded to storage: %s", self._archive.storage_name)
 
     def acknowledge_marked(self, path: str) -> bool:
         """Finish a file that was archived ahead of its turn; False when it was not. Raises as wal_push."""
