@@ -17,10 +17,12 @@ AWS = {
     "AWS_ACCESS_KEY_ID": "x",
     "AWS_SECRET_ACCESS_KEY": "y",
 }
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "openpgp"
+OPENPGP = {"WALG_PGP_KEY": (GOLDEN / "cv25519" / "key.asc").read_text().replace("\n", "\\n")}
 LZ4 = b"\x04\x22\x4d\x18"
 
 
-@pytest.mark.parametrize("keys", [LIBSODIUM, AWS], ids=["libsodium", "AWS KMS"])
+@pytest.mark.parametrize("keys", [LIBSODIUM, AWS, OPENPGP], ids=["libsodium", "AWS KMS", "OpenPGP"])
 def test_backup_wal_and_recovery(keys: dict[str, str], make_cluster: ClusterFactory, archive_folder: Path) -> None:
     with serving(AwsServer()) as server:
         settings, environment = archiving(archive_folder)

@@ -110,8 +110,8 @@ def test_nothing_shows_secrets() -> None:
     assert all("horse" not in text and len(text) < 60 for text in texts), texts
 
 
-@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
-def test_a_secret_key_that_everybody_can_read(
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o644, True)])
+def test_a_secret_key_that_others_can_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
 ) -> None:
     path = tmp_path / "key.asc"
@@ -120,6 +120,14 @@ def test_a_secret_key_that_everybody_can_read(
     with caplog.at_level(logging.WARNING):
         from_config(Config.from_mapping({"WALG_PGP_KEY_PATH": str(path)}))
     assert bool(caplog.records) == warned
+
+
+def test_a_public_key_is_for_everybody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "key.asc"
+    path.write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
+    path.chmod(0o644)
+    from_config(Config.from_mapping({"WALG_PGP_KEY_PATH": str(path)}))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,7 @@ def test_what_is_no_key(text: bytes, message: str) -> None:
 
 
 def test_missing_key_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the key file of WALG_PGP_KEY_PATH"):
+    with pytest.raises(ConfigError, match=r"cannot read the key file .* of WALG_PGP_KEY_PATH"):
         from_config(Config.from_mapping({"WALG_PGP_KEY_PATH": str(tmp_path / "none")}))
 
 
