@@ -2,6 +2,7 @@
 
 WalpyError                     1   base
 ├── ConfigError                1   a setting is missing or has a wrong value
+│   └── SecretKeyMissing       1   the keys at hand cannot decrypt
 ├── UsageError                 1   the command line makes no sense
 ├── StorageError               1   a storage refused or failed
 │   ├── ObjectMissing         74   proven: the object is not there
@@ -44,6 +45,10 @@ class WalpyError(Exception):
 
 class ConfigError(WalpyError):
     """A setting is missing or has a wrong value; the message names key, value and origin."""
+
+
+class SecretKeyMissing(ConfigError):
+    """The keys at hand encrypt only: nobody here can tell what an object holds."""
 
 
 class UsageError(WalpyError):

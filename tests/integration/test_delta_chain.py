@@ -38,7 +38,7 @@ class Workload:
             self.create_table()
 
     def change(self) -> None:
-        """A few changes; what a reader would still note in pages, without a position in the WAL, is noted in the end."""
+        """A few changes; the hints that readers would note in pages later, without WAL, are there in the end."""
         changes = [
             self.insert,
             self.update,

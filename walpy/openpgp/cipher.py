@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from walpy.config import Config
 from walpy.config_file import home_directory
-from walpy.errors import ConfigError
+from walpy.errors import ConfigError, SecretKeyMissing
 from walpy.openpgp.armor import dearmor
 from walpy.openpgp.certificates import Certificate, read_certificates
 from walpy.openpgp.decryptor import Decryptor
@@ -89,7 +89,7 @@ class OpenPgpCipher:
         keys = [key for certificate in certificates for key in certificate.secret_keys if can_decrypt(key)]
         if not keys:
             names = ", ".join(certificate.primary.public.name for certificate in certificates)
-            raise ConfigError(
+            raise SecretKeyMissing(
                 f"cannot decrypt: {self._origin} has no secret key that decrypts ({names})",
                 "Reading needs the private key block; a public one is enough for writing.",
             )

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from walpy import layout
-from walpy.errors import InvalidWal, ObjectExists, WalConflict
+from walpy.errors import InvalidWal, ObjectExists, SecretKeyMissing, WalConflict
 from walpy.wal.ahead import UploadAhead
 from walpy.wal.files import Fingerprint, SourceFile
 from walpy.wal.identity import archive_url, check_identity, is_check_strict
@@ -152,7 +152,13 @@ class WalPush:
         try:
             stored = self._archive.put_wal_file(name, source, create_only=overwrite is not Overwrite.REPLACE)
         except ObjectExists:
-            self._accept_equal(source, layout.wal_object(name, self._archive.codec.extension))
+            existing = layout.wal_object(name, self._archive.codec.extension)
+            try:
+                self._accept_equal(source, existing)
+            except SecretKeyMissing:
+                # As WAL-G, which compares nothing: a server that repeats a file after a crash must not be stuck.
+                logger.warning("%s is stored again: without the secret key it cannot be compared", existing)
+                self._archive.put_wal_file(name, source, create_only=False)
             return
         logger.info("FILE PATH: %s", stored.name.removeprefix(f"{layout.WAL_FOLDER}/"))
 
