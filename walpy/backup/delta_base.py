@@ -8,22 +8,24 @@ Source: WAL-G 3.0.9 for the choice.
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import BackupSelector, find_backup, is_wale, list_backups, read_metadata, read_sentinel
 from walpy.backup.files_metadata import FileEntry, read_files_metadata
-from walpy.backup.mark import chain
+from walpy.backup.mark import chain_by
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.page import has_increments
-from walpy.wal.history import Switch, history_name, parse_history
+from walpy.wal.history import Switch, read_local_history
 from walpy.wal.inventory import read_history
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
+    from walpy.backup.model import Sentinel
     from walpy.backup.start_stop import RunningBackup
     from walpy.postgres.datadir import Entry
     from walpy.postgres.server import ServerFacts
@@ -116,15 +118,16 @@ def _selected(archive: "Archive", choice: DeltaChoice) -> str | None:
 
 
 def _base(archive: "Archive", selected: str, choice: DeltaChoice) -> Base:
-    sentinel = read_sentinel(archive, selected)
+    read = cache(partial(read_sentinel, archive))
+    sentinel = read(selected)
     step = (sentinel.delta_count or 0) + 1
     if step > choice.max_steps:
         raise Unusable(f"WALG_DELTA_MAX_STEPS is {choice.max_steps}")
     if choice.origin != LATEST_FULL and not choice.permanent and _is_permanent(archive, selected):
         raise Unusable("it is permanent, and the new one is not")
-    names = _chain(archive, selected)
+    names = _chain(read, selected)
     if choice.origin == LATEST_FULL and sentinel.is_delta:
-        selected, sentinel = names[0], read_sentinel(archive, names[0])
+        selected, sentinel = names[0], read(names[0])
     if is_wale(selected) or sentinel.lsn is None or sentinel.finish_lsn is None:
         raise Unusable(f"{selected} does not tell where it began and ended")
     files = read_files_metadata(archive, selected, sentinel).files
@@ -149,9 +152,9 @@ def _is_permanent(archive: "Archive", name: str) -> bool:
         raise Unusable(f"its metadata cannot be used: {error}") from None
 
 
-def _chain(archive: "Archive", name: str) -> list[str]:
+def _chain(read: "Callable[[str], Sentinel]", name: str) -> list[str]:
     try:
-        return chain(archive, name)
+        return chain_by(lambda backup: read(backup).delta_from, name)
     except BackupError as error:
         raise Unusable(f"its chain is broken: {error}") from None
 
@@ -186,10 +189,8 @@ def _check_ancestry(base: Base, history: Sequence[Switch], timeline: int) -> Non
 
 def _history(archive: "Archive", facts: "ServerFacts", timeline: int) -> list[Switch]:
     """The way to a timeline, as the server's own file tells, or the archive's."""
-    name = history_name(timeline)
     try:
-        with open(os.path.join(facts.data_directory, "pg_wal", name), encoding="utf-8", errors="replace") as file:
-            return parse_history(file.read(), name)
+        return read_local_history(os.path.join(facts.data_directory, "pg_wal"), timeline)
     except FileNotFoundError:
         pass
     except OSError as error:

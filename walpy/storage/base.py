@@ -56,6 +56,27 @@ class ObjectReader(Protocol):
     ) -> None: ...
 
 
+class WrappedReader:
+    """What an ObjectReader that does something with another's chunks shares with it: its size, and its context."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader = reader
+
+    @property
+    def size(self) -> int:
+        """Bytes that the iteration will yield."""
+        return self._reader.size
+
+    def __enter__(self) -> Self:
+        self._reader.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.__exit__(kind, error, trace)
+
+
 class Storage(Protocol):
     """A place that keeps named byte streams."""
 

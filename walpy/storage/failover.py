@@ -15,15 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from walpy import layout
 from walpy.config_failover import has_failover, target_name
 from walpy.errors import AccessDenied, ObjectExists, ObjectMissing, StorageError, StorageUnavailable
 from walpy.storage import open_storage
 from walpy.storage.aliveness import EXISTS_WEIGHT, LIST_WEIGHT, delete_weight, transfer_weight
-from walpy.storage.base import Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
+from walpy.storage.base import Chunk, Folder, ObjectReader, Storage, StoredObject, WrappedReader, check_name
 from walpy.storage.storages import Storages
 
 if TYPE_CHECKING:
@@ -259,18 +258,14 @@ class FailoverStorage:
             raise failures[0]
 
 
-class _Reader:
+class _Reader(WrappedReader):
     """An object's reader whose end is reported."""
 
     def __init__(self, reader: ObjectReader, storages: Storages, holder: str, began_ns: int) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._storages = storages
         self._holder = holder
         self._began_ns = began_ns
-
-    @property
-    def size(self) -> int:
-        return self._reader.size
 
     def __iter__(self) -> Iterator[Chunk]:
         try:
@@ -279,15 +274,6 @@ class _Reader:
             self._storages.report(self._holder, EXISTS_WEIGHT, error, self._began_ns)
             raise
         self._storages.report(self._holder, transfer_weight(self.size))
-
-    def __enter__(self) -> Self:
-        self._reader.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._reader.__exit__(kind, error, trace)
 
 
 def _stat_many(storage: Storage, names: Sequence[str]) -> Sequence[StoredObject]:

@@ -10,10 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
-from walpy.storage.base import Chunk, Folder, ObjectReader, Storage, StoredObject
+from walpy.storage.base import Chunk, Folder, ObjectReader, Storage, StoredObject, WrappedReader
 
 if TYPE_CHECKING:
     from walpy.config import Config
@@ -169,23 +168,10 @@ class LimitedStorage:
         self._storage.close()
 
 
-class _LimitedReader:
+class _LimitedReader(WrappedReader):
     def __init__(self, reader: ObjectReader, limiter: RateLimiter) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._limiter = limiter
-
-    @property
-    def size(self) -> int:
-        return self._reader.size
 
     def __iter__(self) -> Iterator[Chunk]:
         return self._limiter.limited(self._reader)
-
-    def __enter__(self) -> Self:
-        self._reader.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._reader.__exit__(kind, error, trace)

@@ -11,8 +11,11 @@ class Decryptor(Transform, Protocol):
     """A Transform that can also hand out what it decrypts in bounded pieces: what it decrypts may be compressed."""
 
     def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
-        """As update, piece by piece; to be consumed to its end before the next call."""
-        ...
+        """As update, piece by piece; to be consumed to its end before the next call.
+
+        As it is here, for ciphers whose objects hold no more than their bytes.
+        """
+        yield self.update(chunk)
 
 
 class Cipher(Protocol):

@@ -13,7 +13,6 @@ Memory: as in frames.
 """
 
 import os
-from collections.abc import Iterator
 from struct import Struct
 from typing import Final, Protocol
 
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from walpy.errors import DataCorrupt, WalpyError
 from walpy.storage.base import Chunk
+from walpy.stream import cipher
 from walpy.stream.frames import Frames, Output
 
 KEY_SIZE: Final = 32  # bytes
@@ -105,7 +105,7 @@ class Encryptor:
         return end
 
 
-class Decryptor:
+class Decryptor(cipher.Decryptor):
     """Decrypts one stream of either version and cipher."""
 
     def __init__(self, key: bytes) -> None:
@@ -126,10 +126,6 @@ class Decryptor:
             for start in range(0, len(run), PACKAGE_SIZE):
                 size += self._open(run[start : start + PACKAGE_SIZE], out[size:])
         return out[:size]
-
-    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
-        """As update: no more comes out of a chunk than is in it."""
-        yield self.update(chunk)
 
     def finish(self) -> Chunk:
         """The last package, when it is not full. Raises DataCorrupt when the stream lacks its end."""

@@ -5,13 +5,13 @@ the last MOST_KEYS of them and never on disk: WAL-G gives all parts of a backup 
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from walpy.errors import DataCorrupt, StorageThrottled, StorageUnavailable, WalpyError
 from walpy.storage.base import Chunk
 from walpy.storage.retry import RetryPolicy
-from walpy.stream import dare
+from walpy.stream import cipher, dare
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class KmsCipher:
         return key
 
 
-class Decryptor:
+class Decryptor(cipher.Decryptor):
     """Decrypts one object, header and data."""
 
     def __init__(self, cipher: KmsCipher) -> None:
@@ -102,10 +102,6 @@ class Decryptor:
                 self._head += bytes(rest[:missing])
                 rest = rest[missing:]
         return self._data.update(rest)
-
-    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
-        """As update: no more comes out of a chunk than is in it."""
-        yield self.update(chunk)
 
     def finish(self) -> Chunk:
         """The rest. Raises DataCorrupt when the object lacks its end."""

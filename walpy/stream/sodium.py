@@ -13,12 +13,12 @@ Memory: as in frames.
 
 import base64
 import binascii
-from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from walpy.errors import ConfigError, DataCorrupt
 from walpy.storage.base import Chunk
+from walpy.stream import cipher
 from walpy.stream.frames import Frames, Output
 from walpy.stream.key_file import read_key_file
 
@@ -105,7 +105,7 @@ class Encryptor:
         return len(head)
 
 
-class Decryptor:
+class Decryptor(cipher.Decryptor):
     """Decrypts one stream."""
 
     def __init__(self, key: bytes) -> None:
@@ -129,10 +129,6 @@ class Decryptor:
                 self._open(target + size, source + start, SEALED_SIZE)
                 size += PLAIN_SIZE
         return out[:size]
-
-    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
-        """As update: no more comes out of a chunk than is in it."""
-        yield self.update(chunk)
 
     def finish(self) -> Chunk:
         """The last frame. Raises DataCorrupt when the stream lacks its end."""

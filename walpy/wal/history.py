@@ -3,6 +3,7 @@
 Source: PostgreSQL, src/backend/access/transam/timeline.c; the walks: xlogrecovery.c, XLogFileReadAnyTLI.
 """
 
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -48,6 +49,15 @@ def parse_history(text: str, name: str) -> list[Switch]:
     if any(later.timeline <= earlier.timeline for earlier, later in pairwise(rows)):
         raise DataCorrupt(f"history file {name!r} has timelines that do not ascend")
     return rows
+
+
+def read_local_history(wal: str, timeline: int) -> list[Switch]:
+    """Rows of a timeline's history file in a WAL directory; none for timeline 1. Raises OSError, DataCorrupt."""
+    if timeline == 1:
+        return []
+    path = os.path.join(wal, history_name(timeline))
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return parse_history(file.read(), path)
 
 
 class Path(NamedTuple):

@@ -14,7 +14,7 @@ from walpy.errors import InvalidWal, WalpyError
 from walpy.postgres.control import CONTROL_FILE, ControlFile, read_control
 from walpy.postgres.lsn import format_lsn
 from walpy.wal.fetch import download_wal
-from walpy.wal.history import Path, Switch, history_name, parse_history
+from walpy.wal.history import Path, Switch, read_local_history
 from walpy.wal.inventory import without_extension
 from walpy.wal.local import wal_folder
 from walpy.wal.segment import segment_name, segment_of_lsn
@@ -114,14 +114,10 @@ def _read(directory: str) -> _Cluster:
 
 
 def _history(wal: str, timeline: int) -> list[Switch]:
-    if timeline == 1:
-        return []
-    path = os.path.join(wal, history_name(timeline))
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return parse_history(file.read(), path)
+        return read_local_history(wal, timeline)
     except OSError as error:
-        raise WalpyError(f"cannot read the timeline's history {path!r}: {error.strerror}") from None
+        raise WalpyError(f"cannot read the timeline's history {error.filename!r}: {error.strerror}") from None
 
 
 def _check(target: _Cluster, source: _Cluster) -> None:
