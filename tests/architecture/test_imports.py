@@ -83,6 +83,7 @@ DOORS = {
     "walpy.config_file": "the decoder of the file's type",
     "walpy.openpgp.cipher": "the keyring of gpg, for a key id",
     "walpy.postgres.page": "numpy, for page checksums",
+    "walpy.backup.summaries": "numpy, for the change map",
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }
 
@@ -259,6 +260,8 @@ def is_named_tuple(kind: type) -> bool:
 
 def sample(hint: Any) -> Any:
     """Some value of a type."""
+    if supertype := getattr(hint, "__supertype__", None):
+        return sample(supertype)
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in (str, int, bool, float, bytes):
         return hint("1") if hint is not bytes else b"1"
@@ -280,8 +283,7 @@ def sample(hint: Any) -> Any:
         return hint(**{field.name: sample(hints[field.name]) for field in dataclasses.fields(hint) if field.init})  # type: ignore[operator]
     if origin is not None:
         return origin() if not getattr(origin, "__abstractmethods__", None) else {}
-    supertype = getattr(hint, "__supertype__", None)
-    return sample(supertype) if supertype else hint()
+    return hint()
 
 
 def test_what_travels_between_processes_is_frozen_and_pickles() -> None:

@@ -1,6 +1,7 @@
 """Chains of delta backups on a real server: every step is restored, and is what a full backup of that moment is.
 
-A seed decides what happens between the steps. WALPY_SEEDS=20 tries that many.
+A seed decides what happens between the steps. WALPY_SEEDS=20 tries that many. From PostgreSQL 17 on, the server's WAL
+summaries tell the changed pages in one run, the pages' headers in the other.
 """
 
 import os
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.cluster import Cluster, archiving, give
-from tests.fixtures.postgres import ClusterFactory
+from tests.fixtures.postgres import DEFAULT_MAJOR, MAJORS, ClusterFactory
 from tests.fixtures.recovery import WAIT_SECONDS, archive_all, recover
 from tests.integration.backup_restore import newest_backup
 from walpy.postgres.page import relation_segment
 
+FIRST_WITH_SUMMARIES = 17
 STEPS = 3
 SEEDS = range(int(os.environ.get("WALPY_SEEDS", "1")))
 QUIET = {"autovacuum": "off", "checkpoint_timeout": "1h", "fsync": "off", "full_page_writes": "on"}
@@ -112,10 +114,11 @@ class Workload:
         return self._choose.choice(self._tables)
 
 
-def push(cluster: Cluster, archive_folder: Path, *arguments: str, **environment: str) -> str:
+def push(cluster: Cluster, archive_folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
+    """Name of the new backup, and the messages."""
     environment["WALG_DISABLE_PARTIAL_RESTORE"] = "true"  # reads no catalogs, which would change their pages' hints
-    cluster.walpy("backup-push", str(cluster.data_directory), *arguments, **environment)
-    return newest_backup(archive_folder).name
+    done = cluster.walpy("backup-push", str(cluster.data_directory), *arguments, **environment)
+    return newest_backup(archive_folder).name, done.stderr
 
 
 def relation_files(cluster: Cluster, oid: str) -> dict[str, bytes]:
@@ -132,7 +135,7 @@ def relation_files(cluster: Cluster, oid: str) -> dict[str, bytes]:
 
 def recovered(name: str, oid: str, source: Cluster, make_cluster: ClusterFactory, *arguments: str) -> dict[str, bytes]:
     """Relation files of a backup, recovered to its end and shut down."""
-    restored = make_cluster(initdb=False, environment=source.environment)
+    restored = make_cluster(source.major, initdb=False, environment=source.environment)
     space = restored.base / "restored-space"
     spec = restored.base / "spec.json"
     link = f'"{oid}":{{"loc":"{space}","link":"pg_tblspc/{oid}"}}'
@@ -152,22 +155,33 @@ def recovered(name: str, oid: str, source: Cluster, make_cluster: ClusterFactory
     return relation_files(restored, oid)
 
 
+CASES = [(major, False) for major in MAJORS] + [(major, True) for major in MAJORS if major >= FIRST_WITH_SUMMARIES]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_every_step_is_what_a_full_backup_is(seed: int, make_cluster: ClusterFactory, archive_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("major", "summarized"),
+    [pytest.param(*case, marks=() if case == (DEFAULT_MAJOR, False) else pytest.mark.matrix) for case in CASES],
+)
+def test_every_step_is_what_a_full_backup_is(
+    seed: int, major: int, summarized: bool, make_cluster: ClusterFactory, archive_folder: Path
+) -> None:
     settings, environment = archiving(archive_folder)
-    cluster = make_cluster(settings={**settings, **QUIET}, environment=environment, wal_segment_size_mib=1)
+    settings = {**settings, **QUIET, **({"summarize_wal": "on"} if summarized else {})}
+    cluster = make_cluster(major, settings=settings, environment=environment, wal_segment_size_mib=1)
     workload = Workload(cluster, seed)
     oid = cluster.execute("select oid from pg_tablespace where spcname = 'space'")
-    base = push(cluster, archive_folder)
+    base, _ = push(cluster, archive_folder)
     pairs = []
     for _ in range(STEPS):
         workload.change()
         chained = {"WALG_DELTA_MAX_STEPS": "9", "WALG_DELTA_FROM_NAME": base}
-        base = push(cluster, archive_folder, **chained)
+        base, messages = push(cluster, archive_folder, **chained)
         assert "_D_" in base
+        assert ("WAL summaries tell what changed" in messages) == summarized
         cluster.execute("select pg_create_restore_point('between')")
-        pairs.append((base, push(cluster, archive_folder, "--full")))
+        pairs.append((base, push(cluster, archive_folder, "--full")[0]))
     archive_all(cluster)
     cluster.stop()
     for index, (delta, full) in enumerate(pairs):

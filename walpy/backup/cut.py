@@ -65,12 +65,13 @@ Opener = Callable[[Entry], OpenFile | None]  # None: the file is gone
 def cut(entries: Iterable[Entry], open_file: Opener, *, piece_size: int, page_size: int) -> Iterator[list[Item]]:
     """Divide a tar with these members, in their order, into pieces of at most piece_size bytes.
 
-    piece_size: at least WHOLE_FILE and two pages. open_file opens a large file when its turn comes.
+    piece_size: at least WHOLE_FILE and two pages. open_file opens a large file, or one whose changed pages
+    are known, when its turn comes.
     """
     piece = _Piece(piece_size)
     for entry in entries:
         header = tar_header(entry)
-        if entry.size > WHOLE_FILE:
+        if entry.size > WHOLE_FILE or entry.changed is not None:
             file = open_file(entry)
             if file is not None and file.changed is not None:
                 yield from _cut_increment(piece, file, file.changed, page_size)

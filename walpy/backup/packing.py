@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_worker
 from walpy.backup.plan import longest_first, partitions
 from walpy.backup.source_files import Pages
+from walpy.backup.summaries import known_changes
 from walpy.pipeline import run_jobs
 
 if TYPE_CHECKING:
+    from walpy.backup.change_map import ChangeMap
     from walpy.backup.push_settings import PushSettings
     from walpy.backup.rate_limits import RateLimits
     from walpy.config import Config
@@ -34,10 +36,12 @@ def pack_files(
     progress: "Progress",
     on_result: Callable[[PartitionResult], None],
     heartbeat: Callable[[], None],
+    changes: "ChangeMap | None" = None,
 ) -> list[PartitionResult]:
     """Store the entries in tars; return what became of each partition, in their order.
 
-    entries: emptied, and each let go of as soon as a worker has it. kept_blocks: see PartitionJob. on_result hears of
+    entries: emptied, and each let go of as soon as a worker has it. changes: of the files that
+    have a base, if the WAL told them. kept_blocks: see PartitionJob. on_result hears of
     each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the first error of a
     worker, WorkerDied.
     """
@@ -57,7 +61,8 @@ def pack_files(
         parts.clear()
         while waiting:
             part = waiting.popleft()
-            yield PartitionJob(backup, part.tar_name, part.entries, threads, pages, kept_blocks)
+            known = tuple(known_changes(part.entries, changes)) if changes else part.entries
+            yield PartitionJob(backup, part.tar_name, known, threads, pages, kept_blocks)
 
     progress.start(sum(part.size for part in parts), backup)
     try:

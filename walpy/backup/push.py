@@ -42,6 +42,7 @@ from walpy.backup.start_stop import (
     start_backup,
     warn_of_settings,
 )
+from walpy.backup.summaries import summarized_changes
 from walpy.backup.wait import WalWait
 from walpy.errors import UsageError, WalpyError
 from walpy.postgres.control import read_control_bytes
@@ -53,6 +54,7 @@ from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
     from walpy.archive import Archive, Stored
+    from walpy.backup.change_map import ChangeMap
     from walpy.backup.partition import PartitionResult
     from walpy.backup.special_tars import SmallFile
     from walpy.backup.timestamp import Timestamp
@@ -287,7 +289,13 @@ class _Push:
             progress=progress,
             on_result=note,
             heartbeat=alive.check,
+            changes=None if base is None else self._changes(backup, base),
         )
+
+    def _changes(self, backup: RunningBackup, base: Base) -> "ChangeMap | None":
+        if self.settings.delta.ignores_mtime:
+            return None
+        return summarized_changes(self.facts, base, timeline=backup.timeline, lsn=backup.lsn)
 
     def _put_control(self, listing: "Listing", stored: StoredBackup) -> "Stored":
         content = read_control_bytes(listing.control.path)

@@ -43,8 +43,8 @@ class Pass:
 
     __slots__ = ("limited", "size", "verifying")
 
-    def __init__(self) -> None:
-        self.size = 0
+    def __init__(self, size: int = 0) -> None:
+        self.size = size
         self.verifying = 0.0
         self.limited = 0.0
 

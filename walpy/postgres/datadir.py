@@ -7,6 +7,7 @@ directory pg_tblspc: WAL-G's order. 100 000 files take about a second, and 500 b
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from walpy.errors import BackupError
@@ -26,7 +27,8 @@ class Entry:
     name: in the backup, below the data directory: `/base/5/1259`, `/pg_tblspc/16384/PG_15_202209061/5/16385`, `/`.
     path: where it is, without symbolic links in the place of its last part. mode: file type and permissions, as lstat
     gives them. size: bytes of a regular file, else 0. Size and mtime_ns are those of the walk; the file may change.
-    has_base: an earlier backup holds the file, so that its changed pages may stand for it.
+    has_base: an earlier backup holds the file, so that its changed pages may stand for it. changed: the numbers of
+    those, ascending, where the WAL told them; None: the file's own pages tell.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Entry:
     uid: int
     gid: int
     has_base: bool = False
+    changed: Sequence[int] | None = None
 
     @property
     def is_file(self) -> bool:

@@ -48,7 +48,8 @@ FACTS = """
 SELECT current_setting('server_version_num')::int, current_setting('data_directory'),
        s.system_identifier, c.timeline_id, i.bytes_per_wal_segment, i.database_block_size, i.wal_block_size,
        pg_is_in_recovery(), current_setting('archive_mode'), current_setting('archive_command'),
-       coalesce(current_setting('archive_library', true), ''), current_setting('data_checksums') = 'on'
+       coalesce(current_setting('archive_library', true), ''), current_setting('data_checksums') = 'on',
+       coalesce(current_setting('summarize_wal', true), 'off') = 'on'
 FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_init() i
 """
 
@@ -81,7 +82,7 @@ class ServerFacts:
     """What the server says about itself.
 
     data_directory: symbolic links resolved, as seen from this machine. timeline: of the last checkpoint. Sizes are
-    bytes; page_size and wal_page_size are the block sizes of data files and WAL.
+    bytes; page_size and wal_page_size are the block sizes of data files and WAL. summarizes_wal: see wal_summaries.
     """
 
     version_num: int
@@ -96,6 +97,7 @@ class ServerFacts:
     archive_command: str
     archive_library: str
     data_checksums: bool
+    summarizes_wal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Server:
         """Read facts about the server. Raises PostgresError."""
         row = self._row("reading settings", FACTS)
         version, data_directory, identifier, timeline, segment_size, page_size, wal_page_size, *rest = row
-        in_recovery, archive_mode, archive_command, archive_library, data_checksums = rest
+        in_recovery, archive_mode, archive_command, archive_library, data_checksums, summarizes_wal = rest
         return ServerFacts(
             version_num=_integer(version),
             data_directory=os.path.realpath(str(data_directory)),
@@ -167,6 +169,7 @@ class Server:
             archive_command=str(archive_command),
             archive_library=str(archive_library),
             data_checksums=bool(data_checksums),
+            summarizes_wal=bool(summarizes_wal),
         )
 
     def start_backup(self, label: str) -> StartedBackup:

@@ -161,3 +161,20 @@ def test_an_empty_increment_is_its_head_alone(tmp_path: Path, storage: Path) -> 
     relation(tmp_path / "1", [], 300)
     _, stored = pack([known(tmp_path / "1")], storage)
     assert len(stored["base/5/1"]) == HEAD_SIZE
+
+
+@pytest.mark.parametrize("count", [4, 31, 32, 33, 300])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_pages_that_the_wal_told(count: int, share: float, tmp_path: Path, storage: Path) -> None:
+    """They are stored whatever the headers say, and nothing else is."""
+    choose = random.Random(3)
+    changed = [number for number in range(count) if choose.random() < share]
+    told, gone = tmp_path / "1", tmp_path / "2"
+    pages = relation(told, range(0, count, 2), count)
+    relation(gone, [], count)
+    entries = [dataclasses.replace(known(path), changed=changed) for path in (told, gone)]
+    gone.unlink()
+    result, stored = pack(entries, storage)
+    increment = encode_head(count * PAGE, changed) + b"".join(pages[number] for number in changed)
+    assert stored == {"base/5/1": increment if share < 1 else b"".join(pages)}
+    assert result.size == len(stored["base/5/1"])
