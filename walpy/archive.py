@@ -125,7 +125,15 @@ class Archive:
         return Archive(self.config, self.storage, self.codec, is_raw=True)
 
     def check_writable(self) -> None:
-        """Make sure that data can be written as the settings want them, before any are. Raises ConfigError."""
+        """Make sure that data can be encrypted as the settings want it, before a command does anything else.
+
+        Raises as encrypt.
+        """
+        self._check_not_plain()
+        if self.cipher is not None:
+            self.cipher.check_encryption()
+
+    def _check_not_plain(self) -> None:
         if self.cipher is None and self.config.boolean(REQUIRE_ENCRYPTION):
             raise ConfigError(
                 f"data would be stored plain, and {REQUIRE_ENCRYPTION} is set"
@@ -138,7 +146,7 @@ class Archive:
 
         Raises ConfigError where data must not be stored plain, and what Cipher.encryptor does.
         """
-        self.check_writable()
+        self._check_not_plain()
         return chunks if self.cipher is None else pump(chunks, [self.cipher.encryptor()])
 
     def encode(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":

@@ -26,7 +26,7 @@ from walpy.agent.connection import receive
 from walpy.agent.downloads import Downloads
 from walpy.agent.notify import Notifier
 from walpy.agent.uploads import Uploads
-from walpy.archive import open_wal_archives
+from walpy.archive import Archive, open_wal_archives
 from walpy.config import Config
 from walpy.errors import ConfigError, ObjectMissing, StorageUnavailable, UsageError, WalpyError
 from walpy.logs import configure_logging, log_failure
@@ -71,6 +71,7 @@ class _Service:
         to_push, to_fetch = open_wal_archives(config)
         self.uploads = Uploads(to_push)
         self.downloads = Downloads(to_fetch)
+        _tell_if_not_writable(to_push)
 
     def push(self, name: str) -> None:
         """Archive a file of the server's WAL directory."""
@@ -235,6 +236,15 @@ class Daemon:
             raise StorageUnavailable(
                 f"{name!r} was not archived within {service.push_seconds:g} seconds (WALG_DAEMON_WAL_UPLOAD_TIMEOUT)"
             ) from None
+
+
+def _tell_if_not_writable(archive: Archive) -> None:
+    """Say at the start that wal-push will fail, and why; a daemon may be there for wal-fetch, which needs less."""
+    try:
+        archive.check_writable()
+    except WalpyError as error:
+        log_failure(error)
+        logger.warning("wal-push will be refused until that is set right; wal-fetch is served")
 
 
 def _is_alive(connection: socket.socket) -> bool:

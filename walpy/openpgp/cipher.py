@@ -56,6 +56,10 @@ class OpenPgpCipher:
         """A Transform that encrypts one object. Raises ConfigError, naming key and reason, when a key cannot."""
         return Encryptor(self.recipients())
 
+    def check_encryption(self) -> None:
+        """Raises ConfigError as encryptor."""
+        self.encryptor()
+
     def decryptor(self) -> Decryptor:
         """A Transform (a Decoder) that decrypts one object. Raises ConfigError without a usable secret key."""
         return Decryptor(self.private_keys())

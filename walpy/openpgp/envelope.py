@@ -118,6 +118,10 @@ class EnvelopeCipher:
         ids = (f"{int.from_bytes(item.primary.public.key_id):X}" for item in cipher.certificates())
         return EnvelopeEncryptor(encode_header(",".join(ids), self._ciphertext), cipher.encryptor())
 
+    def check_encryption(self) -> None:
+        """Raises as encryptor; the key that the service decrypts is kept for the objects."""
+        self.encryptor()
+
     def decryptor(self) -> "EnvelopeDecryptor":
         """A Transform (a Decoder) that decrypts one object by the key in its header."""
         return EnvelopeDecryptor(lambda ciphertext: self._keys.cipher(ciphertext).decryptor())

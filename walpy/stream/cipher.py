@@ -31,6 +31,10 @@ class Cipher(Protocol):
         """A fresh encryptor; may ask a key service. Raises ConfigError without a key that encrypts, WalpyError."""
         ...
 
+    def check_encryption(self) -> None:
+        """Make sure that the next encryptor can be had, before anything else is done. Raises as encryptor."""
+        ...
+
     def decryptor(self) -> Decryptor:
         """A fresh decryptor: its pieces are authenticated bytes alone, its finish proves that nothing is missing.
 

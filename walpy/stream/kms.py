@@ -54,12 +54,24 @@ class KmsCipher:
         self.header = header
         self._service = service
         self._keys: dict[bytes, bytes] = {}  # by their wrapped form
+        self._spare: tuple[bytes, bytes] | None = None  # a data key that no object has yet, and its header
         self._lock = threading.Lock()
 
     def encryptor(self) -> dare.Encryptor:
         """A fresh encryptor, with a fresh data key. Raises as KeyService."""
+        with self._lock:
+            made, self._spare = self._spare, None
+        return dare.Encryptor(*(made or self._new_key()))
+
+    def check_encryption(self) -> None:
+        """Ask for the next object's data key now. Raises as KeyService."""
+        if self._spare is None:
+            self._spare = self._new_key()
+
+    def _new_key(self) -> tuple[bytes, bytes]:
+        """A data key, and the header that holds it."""
         key, wrapped = self._service.new_key()
-        return dare.Encryptor(key, self.header.pack(wrapped))
+        return key, self.header.pack(wrapped)
 
     def decryptor(self) -> "Decryptor":
         """A fresh decryptor; it asks the service when the header is there."""

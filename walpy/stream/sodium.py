@@ -60,6 +60,9 @@ class SodiumCipher:
         """A fresh encryptor."""
         return Encryptor(self._key)
 
+    def check_encryption(self) -> None:
+        """A key that is there encrypts."""
+
     def decryptor(self) -> "Decryptor":
         """A fresh decryptor."""
         return Decryptor(self._key)

@@ -74,7 +74,6 @@ class WalPush:
         self._archive = archive
         self._overwrite = _overwrite(config)
         is_check_strict(config)  # wrong settings fail the command before it stores anything
-        archive.check_writable()
         state = state_directory(path, config)
         self.metadata = WalMetadata(archive, metadata_level(config), state)
         self.markers = Markers(state, archive_url(config))
@@ -136,7 +135,11 @@ class WalPush:
             logger.warning("WAL file '%s' was written by a PostgreSQL that this walpy does not know", source.path)
 
     def claim(self) -> None:
-        """Make sure that the archive belongs to this cluster; call before the first upload. Raises InvalidWal."""
+        """Make sure that data can be encrypted, and that the archive belongs to this cluster.
+
+        Call before the first upload. Raises InvalidWal, and as Archive.encrypt.
+        """
+        self._archive.check_writable()
         if self._cluster:
             check_identity(self._archive, self._cluster.system_identifier, self._state)
 

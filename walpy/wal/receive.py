@@ -62,7 +62,10 @@ def wal_receive(archive: "Archive") -> NoReturn:
 
 
 class WalReceiver:
-    """What one wal-receive knows. has_streamed: whether the server has ever sent WAL. Raises ConfigError."""
+    """What one wal-receive knows. has_streamed: whether the server has ever sent WAL.
+
+    Raises ConfigError, and as Archive.check_writable.
+    """
 
     def __init__(self, archive: "Archive") -> None:
         self.has_streamed = False
@@ -72,6 +75,7 @@ class WalReceiver:
         if not SLOT_NAME.fullmatch(self._slot_name):
             raise self._config.invalid(SLOT_KEY, "expected at most 63 of a-z, 0-9 and _")
         self._cluster: Cluster | None = None
+        archive.check_writable()
 
     def run(self) -> None:
         """Connect, and receive until the server goes. Raises as wal_receive, and ServerGone."""

@@ -110,6 +110,16 @@ def test_segments_are_pushed_and_fetched(daemon: Daemon) -> None:
     assert daemon.process.poll() is None
 
 
+def test_a_key_that_cannot_encrypt_is_told_at_the_start_and_fetches_go_on(start: Callable[..., Daemon]) -> None:
+    path = Path(__file__).resolve().parents[2] / "golden/openpgp/unusable/expired.asc"
+    daemon = start(WALG_PGP_KEY_PATH=str(path))
+    assert "because it expired on 2020-01-02" in daemon.log.read_text()
+    (name,) = daemon.site.segments(1)
+    assert daemon.push(name) == b"E"
+    assert list(daemon.site.archive.iterdir()) == []
+    assert daemon.fetch("000000010000000000000099") == b"N"
+
+
 def test_what_waits_is_archived_ahead(daemon: Daemon) -> None:
     names = daemon.site.segments(5)
     assert daemon.push(names[0]) == b"O"

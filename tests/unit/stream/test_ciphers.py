@@ -168,6 +168,18 @@ def test_every_object_has_a_key_of_its_own_and_an_unwrapped_one_is_kept() -> Non
     assert service.requests == 3
 
 
+def test_what_is_asked_for_at_the_start_serves_the_first_object() -> None:
+    service = LocalKeys()
+    cipher = KmsCipher("AWS KMS", service, FixedHeader())
+    cipher.check_encryption()
+    cipher.check_encryption()
+    assert service.requests == 1
+    first = sealed(cipher, b"data")
+    assert service.requests == 1
+    assert sealed(cipher, b"data")[:184] != first[:184]
+    assert service.requests == 2
+
+
 def test_the_kept_keys_are_bounded() -> None:
     cipher = KmsCipher("AWS KMS", LocalKeys(), FixedHeader())
     for _ in range(MOST_KEYS + 5):

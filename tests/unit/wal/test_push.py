@@ -409,6 +409,9 @@ class PublicKeys:
     def encryptor(self) -> Transform:
         return codec("none", Config.from_mapping({})).encoder()
 
+    def check_encryption(self) -> None:
+        pass
+
     def decryptor(self) -> Decryptor:
         raise SecretKeyMissing("cannot decrypt")
 
