@@ -80,7 +80,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         config, name = locate(config, selector)
         selector = BackupSelector(name)
     summary = fetch(config, destination, selector, options, progress_for(config), given=given)
-    log_steps(summary.next_steps)
+    log_steps(summary.next_steps, summary.steps_when_running)
 
 
 def _with_flags(config: Config, settings: Mapping[str, str], flags: Mapping[str, Flag]) -> Config:

@@ -136,9 +136,9 @@ def backup_fetch(
         str, typer.Option("--restore-spec", metavar="FILE", help="Where tablespaces go (JSON).", show_default=False)
     ] = "",
     restore_only: Annotated[
-        str,
+        list[str],
         typer.Option("--restore-only", metavar="DB[/TABLE],...", help="Restore only these.", show_default=False),
-    ] = "",
+    ] = [],  # noqa: B006 - typer's way; it is never changed
     reverse_unpack: Annotated[bool, typer.Option("--reverse-unpack", help="Accepted; the result is the same.")] = False,
     skip_redundant_tars: Annotated[
         bool, typer.Option("--skip-redundant-tars", help="Skip tars that newer files replace.")
@@ -155,7 +155,7 @@ def backup_fetch(
         target_user_data=target_user_data,
         mask=mask,
         restore_spec=restore_spec,
-        restore_only=restore_only,
+        restore_only=",".join(restore_only) or ("," if restore_only else ""),  # given, but empty, is no full restore
         reverse_unpack=reverse_unpack,
         skip_redundant_tars=skip_redundant_tars,
     )

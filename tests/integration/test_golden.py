@@ -31,7 +31,6 @@ RESTORES = [
     )
     for archive in ARCHIVES
     for number, restore in enumerate(archive.expected["restores"])
-    if "--restore-only" not in (restore.get("args") or [])
 ]
 
 

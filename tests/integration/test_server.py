@@ -253,7 +253,8 @@ def test_relations_of_all_databases(postgres: Cluster, server: Server) -> None:
         postgres.execute("SELECT pg_relation_filenode('pg_class')", "app")
     )
     assert app["public.top"].relfilenode == 0
-    assert set(app["public.top"].subtables) == {"public.low", "other.lowest"}
+    assert set(app["public.top"].subtables) == {"public.low", "other.lowest", "other.lowest_id_idx"}
+    assert set(app["public.plain"].subtables) == {"public.plain_pkey"}
     assert app["public.top"].subtables["other.lowest"].relfilenode > 0
     assert "other.lowest_id_idx" in app
 

@@ -185,9 +185,10 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(fetch_module, "backup_fetch", fetch)
     monkeypatch.setenv("WALG_USE_REVERSE_UNPACK", "true")
     argv = ["backup-fetch", "/new", "LATEST", "--mask", "base/*", "--restore-only=a,b", "--pghost", "h"]
+    argv += ["--restore-only", "c"]
     assert main(argv) == 0
     config, destination, selector, options, _ = calls[0]
-    assert (destination, selector.name, options.mask, options.restore_only) == ("/new", "LATEST", "base/*", "a,b")
+    assert (destination, selector.name, options.mask, options.restore_only) == ("/new", "LATEST", "base/*", "a,b,c")
     assert options.reverse_unpack
     assert not options.skip_redundant_tars
     assert config.text("PGHOST") == "h"

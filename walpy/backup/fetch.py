@@ -22,22 +22,22 @@ from walpy import interrupts
 from walpy.archive import Archive
 from walpy.backup.apply import Applier
 from walpy.backup.catalog import BackupSelector, find_backup
-from walpy.backup.chain import Chain, ChainMember, Names, plan_chain, read_links
+from walpy.backup.chain import Chain, ChainMember, plan_chain, read_links
 from walpy.backup.completeness import Restored
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.extract import ExtractPlan
 from walpy.backup.fetch_summary import FetchSummary, wal_segments
-from walpy.backup.files_metadata import FilesMetadata
-from walpy.backup.mask import compile_mask
 from walpy.backup.model import Sentinel, Tablespace
-from walpy.backup.next_steps import given_arguments, next_steps, version_of_directory
+from walpy.backup.next_steps import given_arguments, next_steps, partial_steps, version_of_directory
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
+from walpy.backup.restore_only import PartialRestore
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_empty, check_places, make_destination, may_compress
 from walpy.backup.restore_tree import finish_tree
+from walpy.backup.selection import Selection
 from walpy.backup.stage_times import FLUSHING, Stopwatch, added, limited_by
 from walpy.config import Config
-from walpy.errors import BackupError, Interrupted, UsageError, WalpyError
+from walpy.errors import BackupError, Interrupted, WalpyError
 from walpy.postgres.control import CONTROL_FILE
 from walpy.postgres.lsn import format_lsn
 from walpy.progress import Progress
@@ -54,6 +54,7 @@ class FetchOptions:
 
     mask: pattern on paths below the destination. restore_spec: path of a file. reverse_unpack alone changes nothing: a
     chain is applied in one order. With it, skip_redundant_tars leaves out tars in which the mask finds nothing.
+    restore_only: databases and tables, with commas; it implies both.
     """
 
     mask: str = ""
@@ -73,6 +74,7 @@ class _Restore:
     plan: ExtractPlan  # of the newest backup
     concurrency: int
     is_masked: bool  # only some files, which nothing can be started from
+    partial: PartialRestore | None  # some databases or tables
     network_waits: MeasuredSleep  # of this process
 
 
@@ -92,10 +94,6 @@ def backup_fetch(
     BackupError, UsageError, DataCorrupt or StorageError; after a failure the destination has no pg_control.
     """
     started = time.monotonic()
-    if options.restore_only:
-        raise UsageError(
-            "--restore-only is not supported by this version of walpy", "Restore everything, or use WAL-G for it."
-        )
     waits, flushing = MeasuredSleep(), Stopwatch()
     with closing(open_limited_archive(config, sleep=waits)) as archive:
         backup = _select(archive, selector)
@@ -141,9 +139,11 @@ def _prepare(
     check_empty(destination)
     sentinel = links[0].sentinel
     tablespaces = chosen_tablespaces(sentinel.spec, spec)
-    check_places(archive, destination, tablespaces, _needed_room([link.sentinel for link in links]))
-    skips = options.reverse_unpack and options.skip_redundant_tars
-    chain = plan_chain(archive, links, lambda files: _selected(files, options.mask), skip_redundant=skips)
+    needed = 0 if options.restore_only else _needed_room([link.sentinel for link in links])  # lists have no sizes
+    check_places(archive, destination, tablespaces, needed)
+    skips = bool(options.restore_only) or (options.reverse_unpack and options.skip_redundant_tars)
+    selection = Selection(backup, options.mask, options.restore_only)
+    chain = plan_chain(archive, links, selection.choose, skip_redundant=skips)
     plan = ExtractPlan(
         destination,
         links=frozenset(entry.link for entry in tablespaces),
@@ -159,7 +159,8 @@ def _prepare(
         tablespaces=tablespaces,
         plan=plan,
         concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
-        is_masked=chain.selected is not None,
+        is_masked=bool(options.mask) and chain.selected is not None,
+        partial=selection.partial,
         network_waits=network_waits,
     )
 
@@ -167,18 +168,6 @@ def _prepare(
 def _needed_room(sentinels: Sequence[Sentinel]) -> int:
     """Bytes of the cluster, the newest sentinel's first; where it does not tell, a delta is as large as its base."""
     return sentinels[0].data_catalog_size or max(sentinel.uncompressed_size for sentinel in sentinels)
-
-
-def _selected(files: FilesMetadata, mask: str) -> Names | None:
-    """Files that the mask lets through, relative to the destination; None for all of them."""
-    if not mask:
-        return None
-    if not files.files:
-        logger.warning("the backup has no list of files, so the mask is ignored and everything is restored")
-        return None
-    pattern = compile_mask(f"/{mask}")
-    names = {*files.files, f"/{CONTROL_FILE}"}
-    return frozenset(name.strip("/") for name in names if pattern.fullmatch(name))
 
 
 # ---- from the first byte on
@@ -267,4 +256,5 @@ def _summary(config: Config, restore: _Restore, restored: Restored, seconds: flo
         pg_version=version,
         wal_segments=wal_segments(newest.backup, newest.sentinel, restore.destination),
         next_steps=() if restore.is_masked else next_steps(restore.destination, version, given_arguments(config)),
+        steps_when_running=() if restore.is_masked or not restore.partial else partial_steps(restore.partial),
     )

@@ -20,6 +20,7 @@ class FetchSummary:
 
     size: bytes of the files' data. stored_size: of all tars. wal_segments: the first and the last segment that recovery
     needs to become consistent; empty when the backup does not tell. limited_by: a sentence on what took the time.
+    steps_when_running: what a partial restore leaves to do in the recovered server.
     """
 
     backup: str
@@ -32,6 +33,7 @@ class FetchSummary:
     pg_version: int
     wal_segments: tuple[str, ...]
     next_steps: tuple[str, ...]
+    steps_when_running: tuple[str, ...] = ()
 
     def log(self) -> None:
         """Write the summary line, and what limited the restore."""

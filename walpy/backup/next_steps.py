@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from walpy.backup.restore_only import PartialRestore
 from walpy.config import Config
 from walpy.config_file import find_config_file
 
@@ -35,11 +36,37 @@ def next_steps(
     return tuple(steps)
 
 
-def log_steps(steps: Sequence[str]) -> None:
-    """Tell what to do next, if anything."""
+def partial_steps(partial: PartialRestore) -> tuple[str, ...]:
+    """Shell commands for the server that a partial restore has become: what is there, and what has to go."""
+    steps = [_psql(f"DROP DATABASE {_identifier(name)}") for name in partial.left_out]
+    for database, tables in partial.unindexed.items():
+        steps += [
+            _psql(f"REINDEX TABLE {'.'.join(map(_identifier, table.split('.', 1)))}", database) for table in tables
+        ]
+    for database, tables in partial.tables.items():
+        chosen = " ".join(shlex.quote(f"--table={table}") for table in tables)
+        steps.append(f"pg_dump {chosen} {shlex.quote(database)}   # its other tables have no files")
+    return tuple(steps)
+
+
+def _psql(statement: str, database: str = "postgres") -> str:
+    return f"psql -d {shlex.quote(database)} -c {shlex.quote(statement)}"
+
+
+def _identifier(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def log_steps(steps: Sequence[str], steps_when_running: Sequence[str] = ()) -> None:
+    """Tell what to do next, if anything, and what once the server has recovered."""
     if steps:
         logger.info("To recover it to the end of the archived WAL, as the user that runs PostgreSQL:")
     for line in steps:
+        logger.info("    %s", line)
+    if steps_when_running:
+        logger.info("Then, because only a part was restored:")
+    for line in steps_when_running:
         logger.info("    %s", line)
 
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+FIRST_USER_OID: Final = 16384  # FirstNormalObjectId: what initdb makes is below
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A relation: its oid, its file number (0 for a partitioned table) and all its descendants by `schema.name`."""
+    """A relation: its oid, its file number (0 for a partitioned table), and by `schema.name` what belongs to it.
+
+    subtables: its partitions; in walpy's backups also its indexes, TOAST tables and sequences.
+    """
 
     oid: int
     relfilenode: int

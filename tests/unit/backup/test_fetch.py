@@ -18,6 +18,7 @@ from walpy.backup.model import Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config
 from walpy.errors import BackupError, ConfigError, DataCorrupt, Interrupted, UsageError
+from walpy.postgres.database import Database, Table
 from walpy.progress import SilentProgress
 
 CONTROL_FILE = "global/pg_control"
@@ -461,9 +462,52 @@ def test_flags_for_chains_change_nothing_for_a_full_backup(backup: StoredBackup,
     assert (destination / CONTROL_FILE).exists()
 
 
-def test_partial_restore_is_refused(backup: StoredBackup, destination: Path) -> None:
-    with pytest.raises(UsageError, match="--restore-only is not supported"):
+def with_databases(backup: StoredBackup) -> StoredBackup:
+    """The backup with two databases, of one table each, in a part of their own."""
+    listed = backup.list_of_files()
+    files = {f"/base/{oid}/{name}": b"x" for oid in (16400, 16500) for name in ("1259", "17000", "PG_VERSION")}
+    backup.parts["part_002"] = tar({"/base/16400/17000": b"x"})
+    backup.parts["part_003"] = tar({name: data for name, data in files.items() if name != "/base/16400/17000"})
+    catalog, table = Table(1259, 1259), Table(17000, 17000)
+    names = {"pg_catalog.pg_class": catalog, "public.t": table}
+    backup.files = FilesMetadata(
+        {**listed.files, **dict.fromkeys(files, FileEntry(ZERO_TIME))},
+        {
+            **listed.tar_file_sets,
+            "part_002.tar.lz4": ("/base/16400/17000",),
+            "part_003.tar.lz4": tuple(name for name in files if name != "/base/16400/17000"),
+        },
+        {"app": Database(16400, names), "other": Database(16500, names)},
+    )
+    return backup
+
+
+def test_one_database_is_restored(backup: StoredBackup, destination: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    summary = fetched(with_databases(backup).store(), destination, FetchOptions(restore_only="other"))
+    assert (destination / "base/16500/17000").exists()
+    assert (destination / "base/16400/1259").exists()
+    assert not (destination / "base/16400/17000").exists()
+    assert (destination / CONTROL_FILE).exists()
+    assert (destination / "backup_label").read_bytes() == b"label"
+    assert "Finished extraction of part_002" not in caplog.text
+    assert summary.next_steps
+    assert summary.steps_when_running == ("psql -d postgres -c 'DROP DATABASE \"app\"'",)
+
+
+def test_a_partial_restore_with_a_mask_is_both(backup: StoredBackup, destination: Path) -> None:
+    options = FetchOptions(restore_only="other", mask="base/*/17000")
+    summary = fetched(with_databases(backup).store(), destination, options)
+    found = [path.name for path in destination.rglob("*") if path.is_file()]
+    assert found == ["17000"]
+    assert (destination / "base/16500/17000").exists()
+    assert (summary.next_steps, summary.steps_when_running) == ((), ())
+
+
+def test_a_partial_restore_of_a_backup_without_names(backup: StoredBackup, destination: Path) -> None:
+    with pytest.raises(BackupError, match="has no names of databases"):
         fetched(backup.store(), destination, FetchOptions(restore_only="db/table"))
+    assert not destination.exists()
 
 
 def test_a_concurrency_of_zero_is_refused(backup: StoredBackup, destination: Path) -> None:

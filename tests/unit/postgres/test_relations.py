@@ -5,9 +5,16 @@ from walpy.postgres.relations import Row, relation_tree
 
 
 def row(
-    oid: int, name: str, *, file: int | None = None, kind: str = "r", path: str | None = None, parent: int = 0
+    oid: int,
+    name: str,
+    *,
+    file: int | None = None,
+    kind: str = "r",
+    path: str | None = None,
+    parent: int = 0,
+    owner: int = 0,
 ) -> Row:
-    return Row(oid, oid if file is None else file, name, kind, path, parent or None)
+    return Row(oid, oid if file is None else file, name, kind, path, parent or None, owner or None)
 
 
 def test_plain_relations() -> None:
@@ -39,3 +46,31 @@ def test_all_descendants_belong_to_the_topmost_ancestor() -> None:
 def test_children_of_partitioned_indexes_stand_alone() -> None:
     rows = [row(5, "public.top_idx", kind="I", file=0), row(6, "public.low_idx", kind="i", parent=5)]
     assert relation_tree(rows) == {"public.low_idx": Table(6, 6)}
+
+
+def test_what_belongs_to_a_table_is_listed_below_it_too() -> None:
+    toast, toast_index, index = Table(20002, 20002), Table(20003, 20003), Table(20004, 20004)
+    rows = [
+        row(20000, "public.top", kind="p", file=0),
+        row(20001, "public.part", parent=20000),
+        row(20002, "pg_toast.pg_toast_20001", kind="t", owner=20001),
+        row(20003, "pg_toast.pg_toast_20001_index", kind="i", owner=20002),
+        row(20004, "public.part_idx", kind="i", owner=20001, parent=20009),
+    ]
+    belonging = {
+        "public.part": Table(20001, 20001),
+        "pg_toast.pg_toast_20001": toast,
+        "pg_toast.pg_toast_20001_index": toast_index,
+        "public.part_idx": index,
+    }
+    assert relation_tree(rows) == {
+        "public.top": Table(20000, 0, belonging),
+        "pg_toast.pg_toast_20001": toast,
+        "pg_toast.pg_toast_20001_index": toast_index,
+        "public.part_idx": index,
+    }
+
+
+def test_system_catalogs_stand_alone() -> None:
+    rows = [row(1259, "pg_catalog.pg_class"), row(2662, "pg_catalog.pg_class_oid_index", kind="i", owner=1259)]
+    assert [table.subtables for table in relation_tree(rows).values()] == [{}, {}]
