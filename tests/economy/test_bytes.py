@@ -13,8 +13,8 @@ from tests.fixtures.s3_server import PART_SIZE
 from tests.storage.contract import content
 from tests.unit.wal.synthetic import FIRST, archive_in, segment
 from walpy.storage import s3_direct, s3_upload, s3_wire
+from walpy.storage.parts import PartBody
 from walpy.storage.s3 import from_config
-from walpy.storage.s3_parts import PartBody
 from walpy.stream import lz4_pieces
 from walpy.wal.files import IncomingFile
 from walpy.wal.push import wal_push

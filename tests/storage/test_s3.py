@@ -13,8 +13,8 @@ from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3
 from tests.storage.contract import StorageContract, content, names, odd_chunks, put_all, read
 from walpy.errors import ObjectExists, StorageError
 from walpy.storage.base import Storage
+from walpy.storage.parts import LARGEST_OBJECT, MOST_PARTS, part_size
 from walpy.storage.s3 import S3Storage
-from walpy.storage.s3_parts import LARGEST_OBJECT, MOST_PARTS, part_size
 
 MIB = 1 << 20
 

@@ -333,7 +333,7 @@ def test_a_failed_abort_does_not_hide_the_first_error(
         with pytest.raises(AccessDenied):
             storage.put("a", [bytes(LARGE)])
         assert len(server.seen("DELETE ?uploadId")) > 1
-    assert "parts of an unfinished upload stay in the bucket" in caplog.text
+    assert "parts of an unfinished upload stay in the storage" in caplog.text
 
 
 def test_an_abort_is_tried_again(server: S3Server, bucket: str) -> None:

@@ -7,15 +7,22 @@ retried when an error comes out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from operator import itemgetter
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from walpy.errors import StorageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # A memoryview is valid only until the next chunk is asked for: who keeps it must copy it.
 Chunk = bytes | memoryview
 
+T = TypeVar("T")
+
+SECOND_NS = 1_000_000_000
 READ_SIZE = 1 << 20  # bytes; the largest chunk a reader yields
 PUT_TOKEN = "walpy-put"  # key of the object metadata (a random value) that tells one put's object from another's
 
@@ -163,6 +170,24 @@ class ChoosesStorage(Protocol):
 def join(*parts: str) -> str:
     """Join name parts with single slashes; empty parts are dropped, inner ones are left alone."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """The longest text with which all of some names begin: as far as the first and the last of them agree."""
+    pairs = zip(min(names), max(names), strict=False)
+    return "".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of at most size."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def whole_seconds(moment: "datetime") -> int:
+    """Nanoseconds since the epoch, without the fraction: listings may have one, and HEAD never has."""
+    return int(moment.timestamp()) * SECOND_NS
 
 
 def walk(children: Callable[[str], Folder], folder: str) -> Iterator[StoredObject]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +22,16 @@ import google.auth
 from google.auth.credentials import Credentials
 
 from walpy.errors import AccessDenied, ConfigError, ObjectMissing
-from walpy.storage.base import Chunk, Folder, Storage, StoredObject, check_name, join
+from walpy.storage.base import (
+    Chunk,
+    Folder,
+    Storage,
+    StoredObject,
+    batches,
+    check_name,
+    common_prefix,
+    join,
+)
 from walpy.storage.gcs_errors import FAILURES, origin, translate
 from walpy.storage.gcs_http import Bucket, session_for
 from walpy.storage.gcs_reader import GcsReader
@@ -201,7 +209,7 @@ class GcsStorage:
             check_name(name)
         if not names:
             return []
-        page = next(self._pages(self._root + _common_start(names)))
+        page = next(self._pages(self._root + common_prefix(names)))
         found = {item.name: item for item in self._items(page)}
         if page.get("nextPageToken"):
             last = max(found, default="")
@@ -234,8 +242,7 @@ class GcsStorage:
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, several at the same time. See Storage.delete."""
-        remaining = iter(names)
-        while batch := list(islice(remaining, DELETE_BATCH)):
+        for batch in batches(names, DELETE_BATCH):
             for name in batch:
                 check_name(name)
             self._delete_batch(batch)
@@ -308,13 +315,6 @@ class GcsStorage:
         for error in errors:
             if error is not None:
                 raise error
-
-
-def _common_start(names: Sequence[str]) -> str:
-    """The longest text with which all names begin: as far as the first and the last of them agree."""
-    first, last = min(names), max(names)
-    agreeing = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    return first[: sum(1 for _ in agreeing)]
 
 
 def _texts(value: object) -> list[str]:

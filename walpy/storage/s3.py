@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from walpy.errors import ObjectMissing, StorageUnavailable
-from walpy.storage.base import Chunk, Folder, Storage, StoredObject, check_name, join
+from walpy.storage.base import Chunk, Folder, Storage, StoredObject, check_name, common_prefix, join, whole_seconds
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_client import connect
 from walpy.storage.s3_delete import Deleter
 from walpy.storage.s3_errors import code_of, status_of
-from walpy.storage.s3_list import common_prefix, object_pages, stored_objects, upload_pages, whole_seconds
+from walpy.storage.s3_list import object_pages, stored_objects, upload_pages
 from walpy.storage.s3_part_requests import SdkPartRequests
 from walpy.storage.s3_read import S3Reader, Source, explain_refusal, open_object
 from walpy.storage.s3_settings import S3Settings, read_settings

@@ -5,9 +5,7 @@ Its retries are off (RetryPolicy repeats), and it adds no checksums of its own c
 SHA-256 of each body is part of the signature instead, over https as well, so that the server verifies what arrives.
 """
 
-import hashlib
 import logging
-from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,8 +24,8 @@ from botocore.loaders import Loader, create_loader
 
 from walpy import __version__
 from walpy.errors import AccessDenied, ConfigError
+from walpy.storage.parts import ASK_FIRST_SIZE, PartBody, content_md5
 from walpy.storage.s3_errors import SDK_ERRORS, walpy_error
-from walpy.storage.s3_parts import ASK_FIRST_SIZE, PartBody
 
 if TYPE_CHECKING:
     from threading import Event
@@ -291,11 +289,6 @@ def _send_md5(request: Any, **_: object) -> None:
     ]:
         del request.headers[name]
     request.headers["Content-MD5"] = content_md5(request.body)
-
-
-def content_md5(body: "bytes | bytearray | memoryview") -> str:
-    """Value of the Content-MD5 header; no use of MD5 for security, so it works on FIPS systems as well."""
-    return b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def shorter(policy: "RetryPolicy", deadline_seconds: float) -> "RetryPolicy":

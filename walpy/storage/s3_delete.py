@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from walpy.errors import StorageError
-from walpy.storage.base import check_name
+from walpy.storage.base import batches, check_name, common_prefix
 from walpy.storage.s3_errors import error_of_answer
-from walpy.storage.s3_list import batches, common_prefix, version_pages
+from walpy.storage.s3_list import version_pages
 
 if TYPE_CHECKING:
     from walpy.storage.s3_client import Bucket

@@ -20,14 +20,24 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from walpy import __version__
 from walpy.errors import ObjectExists, ObjectMissing
-from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader, Storage, StoredObject, check_name
+from walpy.storage.base import (
+    PUT_TOKEN,
+    READ_SIZE,
+    Chunk,
+    Folder,
+    ObjectReader,
+    Storage,
+    StoredObject,
+    check_name,
+    common_prefix,
+    whole_seconds,
+)
 from walpy.storage.buffers import Buffers
+from walpy.storage.multipart import store_parts
+from walpy.storage.parts import PartSlots, cut
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_direct_parts import DirectPartRequests
-from walpy.storage.s3_list import common_prefix, whole_seconds
-from walpy.storage.s3_multipart import store_parts
 from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
-from walpy.storage.s3_parts import PartSlots, cut
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of

@@ -7,13 +7,13 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from walpy.errors import ObjectExists
+from walpy.storage.parts import Cancelled, Part
 from walpy.storage.s3_pages import plain_text
-from walpy.storage.s3_parts import Cancelled, Part
 from walpy.storage.s3_wire import NO_CONTENT, OK, PRECONDITION_FAILED
 
 if TYPE_CHECKING:
+    from walpy.storage.multipart import PartRequests
     from walpy.storage.s3_direct import DirectS3
-    from walpy.storage.s3_multipart import PartRequests
 
 COMPLETED, FAILED = b"<CompleteMultipartUploadResult", b"<Error"  # a failure may come with status 200
 GONE = b"<Code>NoSuchUpload</Code>"

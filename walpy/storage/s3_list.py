@@ -1,20 +1,13 @@
 """Listings of a bucket, page by page: objects, versions, unfinished uploads."""
 
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from walpy.errors import StorageError
-from walpy.storage.base import StoredObject
+from walpy.storage.base import StoredObject, whole_seconds
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from walpy.storage.s3_client import Bucket
-
-T = TypeVar("T")
-
-SECOND_NS = 1_000_000_000
 
 
 def object_pages(bucket: "Bucket", prefix: str, *, delimiter: str = "", v1: bool = False) -> Iterator[Any]:
@@ -77,21 +70,3 @@ def stored_objects(bucket: "Bucket", page: Any) -> Iterator[StoredObject]:
         key = item["Key"]
         if not key.endswith("/"):
             yield StoredObject(key[len(bucket.root) :], int(item["Size"]), whole_seconds(item["LastModified"]))
-
-
-def whole_seconds(moment: "datetime") -> int:
-    """Nanoseconds since the epoch, without the fraction: listings may have one, and HEAD never has."""
-    return int(moment.timestamp()) * SECOND_NS
-
-
-def common_prefix(keys: list[str]) -> str:
-    """The longest beginning that sorted keys share."""
-    shared = zip(keys[0], keys[-1], strict=False)
-    return "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], shared))
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Items in lists of at most size."""
-    rest = iter(items)
-    while batch := list(itertools.islice(rest, size)):
-        yield batch

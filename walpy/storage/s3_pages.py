@@ -8,8 +8,7 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from walpy.storage.base import StoredObject
-from walpy.storage.s3_list import whole_seconds
+from walpy.storage.base import StoredObject, whole_seconds
 
 CONTENTS = r"<Contents>(.*?)</Contents>"
 PLAIN_KEY = r"<Contents>\s*<Key>([^<&]+)</Key>"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from walpy.storage.base import PUT_TOKEN
+from walpy.storage.parts import Cancelled, Part, PartBody
 from walpy.storage.s3_client import shorter
 from walpy.storage.s3_errors import code_of
-from walpy.storage.s3_parts import Cancelled, Part, PartBody
 
 if TYPE_CHECKING:
     from walpy.storage.s3_commit import Commit

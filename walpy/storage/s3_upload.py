@@ -1,7 +1,7 @@
 """Storing one object: a PutObject when it fits into one part, a multipart upload otherwise.
 
 Memory: part size x parts in flight for each put (20 MiB x 4 by default), of which only what is filled is touched; the
-storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, see s3_parts.part_size.
+storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, see parts.part_size.
 """
 
 import logging
@@ -15,11 +15,10 @@ from botocore.exceptions import ClientError
 from walpy.errors import AccessDenied, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.buffers import Buffers
-from walpy.storage.s3_client import content_md5
+from walpy.storage.multipart import store_parts
+from walpy.storage.parts import Part, PartBody, PartSlots, content_md5, cut
 from walpy.storage.s3_commit import Commit, Preconditions
-from walpy.storage.s3_multipart import store_parts
 from walpy.storage.s3_part_requests import SdkPartRequests
-from walpy.storage.s3_parts import Part, PartBody, PartSlots, cut
 
 if TYPE_CHECKING:
     from walpy.storage.s3_client import Bucket

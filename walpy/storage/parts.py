@@ -1,9 +1,11 @@
-"""The parts of an upload: cutting a stream into reused buffers, and handing a buffer to the SDK.
+"""The parts of an upload to S3 or Azure: cutting a stream into reused buffers, and handing a buffer to the SDK.
 
 Parts are held in memory only.
 """
 
+import hashlib
 import mmap
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event, Semaphore
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from walpy.errors import StorageError
 from walpy.storage.base import Chunk
 from walpy.storage.buffers import Buffers
 
-MOST_PARTS = 10_000  # S3's limit for one object
+MOST_PARTS = 10_000  # S3's limit for one object; Azure's is 50,000
 EVEN_PARTS = 1_000  # parts of the first size; later ones grow
 LARGEST_OBJECT = 5 << 40  # bytes
 
@@ -143,3 +145,8 @@ class PartBody:
     def tell(self) -> int:
         """Where the next read begins."""
         return self._position
+
+
+def content_md5(body: "bytes | bytearray | memoryview") -> str:
+    """Value of the Content-MD5 header; no use of MD5 for security, so it works on FIPS systems as well."""
+    return b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()

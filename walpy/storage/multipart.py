@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, Self
 
 from walpy.errors import Interrupted, StorageError
-from walpy.storage.s3_parts import Part
+from walpy.storage.parts import Part
 
 if TYPE_CHECKING:
     import mmap
@@ -102,7 +102,7 @@ class MultipartUpload:
         self._size += part.size
         self._queue.put(part)
         if len(self._threads) < self._parts_in_flight:
-            thread = threading.Thread(target=self._work, name=f"s3-part-{part.number}", daemon=True)
+            thread = threading.Thread(target=self._work, name=f"part-{part.number}", daemon=True)
             thread.start()
             self._threads.append(thread)  # after: a signal between the two must not leave one that nobody can join
 
@@ -146,10 +146,10 @@ class MultipartUpload:
         thread.start()
         thread.join(seconds)
         if thread.is_alive():
-            logger.warning("parts of an unfinished upload may stay in the bucket: %r", self._requests.url)
+            logger.warning("parts of an unfinished upload may stay in the storage: %r", self._requests.url)
 
     def _abort(self, seconds: float) -> None:
         try:
             self._requests.abort(self._upload_id, seconds)
         except StorageError as error:
-            logger.warning("parts of an unfinished upload stay in the bucket: %s", error)
+            logger.warning("parts of an unfinished upload stay in the storage: %s", error)
