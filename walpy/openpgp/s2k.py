@@ -11,6 +11,7 @@ SIMPLE, SALTED, ITERATED, ARGON2, GNU = 0, 1, 3, 4, 101
 GNU_DUMMY = 1  # of GNU: the secret key is not there; 2: it is on a smart card
 HASHES = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512", 11: "sha224", 12: "sha3_256", 14: "sha3_512"}
 MOST_ARGON2_MEMORY = 21  # exponent of KiB: 2 GiB, as RFC 9580 recommends at most
+MOST_ARGON2_WORK = 8 << 20  # KiB of all passes: four over 2 GiB, some ten seconds; a damaged number may ask for an hour
 BLOCK_SIZE = 64 << 10  # bytes hashed at once
 
 
@@ -47,6 +48,8 @@ class S2k(NamedTuple):
         passes, lanes, memory = self.argon2
         if memory > MOST_ARGON2_MEMORY:
             raise ValueError("the key's pass phrase needs more than 2 GiB of memory")
+        if passes << memory > MOST_ARGON2_WORK:
+            raise ValueError(f"the key's pass phrase needs {passes} passes over {1 << memory} KiB of memory")
         kdf = Argon2id(salt=self.salt, length=size, iterations=passes, lanes=lanes, memory_cost=1 << memory)
         return kdf.derive(passphrase)
 

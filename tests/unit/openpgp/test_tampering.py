@@ -16,6 +16,7 @@ from walpy.openpgp.armor import dearmor
 from walpy.openpgp.cipher import OpenPgpCipher
 from walpy.openpgp.contents import Contents
 from walpy.openpgp.packets import COMPRESSED, LITERAL, SEIPD, encode_packet
+from walpy.openpgp.s2k import ARGON2, S2k
 from walpy.openpgp.seipd import SeipdReader, SeipdWriter
 from walpy.openpgp.stream import PacketStream, Sink
 
@@ -226,3 +227,9 @@ def test_damaged_keys_are_configuration_errors(name: str) -> None:
         for use in (cipher.encryptor, cipher.decryptor):
             with suppress(ConfigError):
                 use()
+
+
+@pytest.mark.parametrize("argon2", [(255, 4, 21), (3, 4, 31), (64, 1, 18)])
+def test_keys_that_would_take_forever_to_unlock(argon2: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="pass phrase needs"):
+        S2k(ARGON2, salt=bytes(16), argon2=argon2).derive(b"open sesame", 16)

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,29 @@ def test_no_key_is_shown() -> None:
     for shown in (repr(cipher), repr(cipher.encryptor()), repr(cipher.decryptor())):
         assert KEY.hex() not in shown
         assert repr(KEY) not in shown
+
+
+CYCLE = """
+import gc, os
+from walpy.errors import DataCorrupt
+from walpy.stream.sodium import HEADER_SIZE, SEALED_SIZE, SodiumCipher
+
+def attempt(data):
+    try:
+        decryptor = SodiumCipher(bytes(32)).decryptor()
+        decryptor.update(memoryview(data))
+        decryptor.finish()
+    except DataCorrupt as error:
+        kept = error  # a cycle: the traceback holds this frame
+
+for size in (100, HEADER_SIZE + SEALED_SIZE, HEADER_SIZE + 3 * SEALED_SIZE):
+    for _ in range(10):
+        attempt(os.urandom(size))
+        gc.collect()
+"""
+
+
+def test_errors_in_cycles_can_be_collected() -> None:
+    """Python 3.11's collector crashes on a view that the binding still holds."""
+    found = subprocess.run([sys.executable, "-c", CYCLE], capture_output=True, text=True, check=False, timeout=60)
+    assert (found.returncode, found.stderr) == (0, "")

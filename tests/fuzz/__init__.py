@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads encrypted objects: `python -m tests.fuzz --help`, docs/fuzzing.md."""
