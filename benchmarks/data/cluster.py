@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MAJORS = (18, 17, 16, 15, 14, 13)
-PREFERRED = 15
+PREFERRED = int(os.environ.get("BENCH_MAJOR", "15"))
 START_SECONDS = 120
 
 SETTINGS = {

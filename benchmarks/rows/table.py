@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from benchmarks.bench import Bench
-from benchmarks.model import OWN, Absent, Plan, Row, Target
+from benchmarks.model import Plan, Row, Target
 from benchmarks.rows.backup import backup_plan
 from benchmarks.rows.catalogue import list_plan, wal_plan
+from benchmarks.rows.delta import delta_plan
 from benchmarks.rows.restore import restore_plan
 from benchmarks.rows.startup import startup_plan
 from benchmarks.rows.wal_bulk import burst_plan, recovery_plan
@@ -18,6 +19,7 @@ DAEMON = "as the row of the plain command; WAL-G's compiled client asks a daemon
 BURST = "all segments ready at once; `sh -c` each, oldest first, its mark renamed; as durable as in the single push"
 RECOVERY = "`sh -c` each into one name, read, compared, removed; fetching ahead as each program does by default"
 BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a flush of the file system is timed too"
+DELTA = "a row on so many of the accounts' pages updated since the program's own full backup; else as a backup"
 RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
 SEGMENTS = "102,400 segments (quick: 10,240) without a gap, position of the server given; the answer is checked"
 LIST = "backups of sentinel and metadata alone; the number of listed backups is checked"
@@ -25,11 +27,6 @@ LIST = "backups of sentinel and metadata alone; the number of listed backups is 
 BACKUP_MEMORY, S3_BACKUP_MEMORY, BURST_MEMORY = 128.0, 200.0, 100.0  # MB
 
 Planner = Callable[[Bench], Plan]
-
-
-def missing_command(bench: Bench, name: str) -> Plan:
-    """A row whose command this walpy lacks."""
-    return Plan([Absent(OWN, OWN, f"walpy has no {name} in this version")], bench.rounds(1), 0.0)
 
 
 def wal_rows() -> list[tuple[Row, Planner]]:
@@ -113,12 +110,12 @@ def backup_rows() -> list[tuple[Row, Planner]]:
             lambda b: restore_plan(b, "lz4", b.data.small),
         ),
         (
-            Row("delta-1", "delta backup, 1 % of pages changed", "not measured yet", Target(0.80)),
-            lambda b: missing_command(b, "delta backup"),
+            Row("delta-1", "delta backup, 1 % of pages changed, lz4", DELTA, Target(0.80, BACKUP_MEMORY)),
+            lambda b: delta_plan(b, "lz4", 1),
         ),
         (
-            Row("delta-10", "delta backup, 10 % of pages changed", "not measured yet", Target(0.80)),
-            lambda b: missing_command(b, "delta backup"),
+            Row("delta-10", "delta backup, 10 % of pages changed, lz4", DELTA, Target(0.80, BACKUP_MEMORY)),
+            lambda b: delta_plan(b, "lz4", 10),
         ),
     ]
 
