@@ -1,5 +1,6 @@
 """Listings of a bucket, page by page: objects, versions, unfinished uploads."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -70,3 +71,9 @@ def stored_objects(bucket: "Bucket", page: Any) -> Iterator[StoredObject]:
         key = item["Key"]
         if not key.endswith("/"):
             yield StoredObject(key[len(bucket.root) :], int(item["Size"]), whole_seconds(item["LastModified"]))
+
+
+def digest_of(etag: str, encryption: str) -> str:
+    """What an ETag tells of the content (see base.TellsContent): nothing when it is encrypted by a key."""
+    found = re.fullmatch('"?([0-9a-f]{32}(?:-[0-9]+)?)"?', etag)
+    return found[1] if found and encryption in ("", "AES256") else ""
