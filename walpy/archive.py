@@ -170,14 +170,23 @@ class Archive:
 
     def put_wal_file(self, file_name: str, source: "PieceSource", *, create_only: bool = True) -> Stored:
         """As put_wal, from a file that is open: several threads encode it where the codec allows."""
+        name = layout.wal_object(file_name, self.codec.extension)
+        piece_size = WAL_PIECE_SIZES.get(self.codec.name)
+        stored_size = self.put_pieces(name, source, create_only=create_only, piece_size=piece_size)
+        return Stored(name, source.size, stored_size)
+
+    def put_pieces(
+        self, name: str, source: "PieceSource", *, create_only: bool = False, piece_size: int | None = None
+    ) -> int:
+        """Store an object under its whole name; the bytes kept. Several threads encode it where the codec allows.
+
+        piece_size: None for the format's.
+        """
         form = self.codec.pieces
         if form is None or not source.size:
-            return self.put_wal(file_name, source.chunks(), create_only=create_only)
-        name = layout.wal_object(file_name, self.codec.extension)
-        piece_size = WAL_PIECE_SIZES.get(self.codec.name, form.piece_size)
-        with closing(self._helpers.encode(form, source, piece_size)) as chunks:
-            stored_size = self.storage.put(name, self.encrypt(chunks), create_only=create_only)
-            return Stored(name, source.size, stored_size)
+            return self.storage.put(name, self.encode(source.chunks()), create_only=create_only)
+        with closing(self._helpers.encode(form, source, piece_size or form.piece_size)) as chunks:
+            return self.storage.put(name, self.encrypt(chunks), create_only=create_only)
 
     def wal_candidates(self, file_name: str) -> list[str]:
         """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order.

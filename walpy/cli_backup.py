@@ -32,13 +32,16 @@ FETCH_SETTINGS = {
 
 
 def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
-    """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
+    """Take a backup; without a data directory, over the replication protocol.
+
+    flags: of PUSH_SETTINGS, and full, permanent.
+    """
     config = given = _with_flags(config, PUSH_SETTINGS, flags)
     is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
     looks_at_pages = is_verified or (config.integer("WALG_DELTA_MAX_STEPS") > 0 and not flags.get("full"))
-    # While this process imports the database driver.
-    start_ahead("walpy.backup.partition", *(["walpy.postgres.changes"] if looks_at_pages else []))
-    from walpy.backup.push import backup_push as push
+    if data_directory:
+        # While this process imports the database driver.
+        start_ahead("walpy.backup.partition", *(["walpy.postgres.changes"] if looks_at_pages else []))
     from walpy.backup.push_settings import PushOptions
 
     options = PushOptions(
@@ -53,7 +56,14 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
         from walpy.backup.storages import config_to_write
 
         config = config_to_write(config)
-    push(config, data_directory, options, progress_for(config), wal_config=given)
+    if data_directory:
+        from walpy.backup.push import backup_push as push
+
+        push(config, data_directory, options, progress_for(config), wal_config=given)
+    else:
+        from walpy.backup.remote_push import remote_backup_push
+
+        remote_backup_push(config, options, progress_for(config), wal_config=given)
 
 
 def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:

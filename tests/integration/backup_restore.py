@@ -51,7 +51,7 @@ class StoredBackup:
             (destination / "pg_tblspc").mkdir(exist_ok=True)
             (destination / "pg_tblspc" / name).symlink_to(spec[name]["loc"])
         last = ("pg_control.tar.lz4", "backup_label.tar.lz4")
-        for name in [*(name for name in self.part_names() if name not in last), *last]:
+        for name in sorted(self.part_names(), key=lambda name: last.index(name) if name in last else -1):
             command = ["tar", "--extract", "--file=-", f"--directory={destination}", "--same-permissions"]
             command.append("--keep-directory-symlink")
             subprocess.run(command, input=self.tar(name), capture_output=True, check=True)

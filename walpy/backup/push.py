@@ -14,10 +14,7 @@ Whatever fails before, a signal included, ends the workers and the backup in the
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +27,7 @@ from walpy.backup.lock import backup_lock
 from walpy.backup.mark import backup_mark
 from walpy.backup.packing import pack_files
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
+from walpy.backup.push_summary import BackupSummary, log_summary
 from walpy.backup.rate_limits import RateLimits, open_limited_archive
 from walpy.backup.source_files import Pages
 from walpy.backup.special_tars import CONTROL_TAR, LABEL_TAR, control_file, label_files, put_tar
@@ -43,8 +41,8 @@ from walpy.backup.start_stop import (
     warn_of_settings,
 )
 from walpy.backup.summaries import summarized_changes
+from walpy.backup.unfinished import unfinished
 from walpy.backup.wait import WalWait
-from walpy.errors import UsageError, WalpyError
 from walpy.postgres.control import read_control_bytes
 from walpy.postgres.keep_alive import KeepAlive
 from walpy.postgres.lsn import format_lsn
@@ -64,30 +62,7 @@ if TYPE_CHECKING:
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
-__all__ = ["BackupSummary", "PushOptions", "backup_push"]
-
-CLEAN_UP_SECONDS = 30.0  # how long a backup is taken back after its storage has failed for the whole of its deadline
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BackupSummary:
-    """What a push has done. Sizes are bytes, seconds those of the whole push.
-
-    uncompressed_size: of the files' data. stored_size: of all tars. first_segment, last_segment: the WAL that every
-    restore needs. limited_by: a sentence on what took the time.
-    """
-
-    name: str
-    uncompressed_size: int
-    stored_size: int
-    tar_count: int
-    seconds: float
-    first_segment: str
-    last_segment: str
-    corrupt_block_count: int
-    limited_by: str
 
 
 def backup_push(
@@ -107,11 +82,6 @@ def backup_push(
     began = time.monotonic()
     logger.info("Backup will be pushed to storage: %s", config.storage_name())
     settings = check_settings(config, options)
-    if not data_directory:
-        raise UsageError(
-            "backup-push without a data directory (over the replication protocol) is not supported",
-            "Run it on the server's host, with the server's data directory as its argument.",
-        )
     limits = RateLimits.from_config(config)
     archive = open_limited_archive(config, limits.network)
     archive.check_writable()
@@ -124,58 +94,8 @@ def backup_push(
             wal_archive = open_wal_archive(wal_config or config, is_writing=True)
             push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, base)
             summary = push.run(progress, began)
-    _log(summary, config.storage_name())
+    log_summary(summary, config.storage_name())
     return summary
-
-
-def _log(summary: BackupSummary, storage_name: str) -> None:
-    size, stored = summary.uncompressed_size / 1e6, summary.stored_size / 1e6
-    logger.info(
-        "Backed up %.1f MB in %.1f s (%.1f MB/s), stored %.1f MB in %d tars; a restore needs WAL from %s to %s",
-        *(size, summary.seconds, size / summary.seconds, stored, summary.tar_count),
-        *(summary.first_segment, summary.last_segment),
-    )
-    if summary.limited_by:
-        logger.info("%s", summary.limited_by)
-    logger.info("Wrote backup with name %s to storage %s", summary.name, storage_name)
-
-
-@contextmanager
-def _unfinished(server: Server, stored: StoredBackup) -> Iterator[None]:
-    """Undo everything when the body fails: the backup in the server first, then what was stored."""
-    stored.claim()
-    try:
-        yield
-    except BaseException as error:
-        server.close()
-        # A storage that has just failed for the whole of its deadline may well do so once more.
-        is_storage_gone = isinstance(error, WalpyError) and error.transient
-        _discard(stored, CLEAN_UP_SECONDS if is_storage_gone else None)
-        raise
-
-
-def _discard(stored: StoredBackup, seconds: float | None) -> None:
-    """Remove what was stored, for at most so many seconds; tell when that fails."""
-    thread = threading.Thread(target=_try_to_discard, args=(stored,), name="clean-up", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        _warn_of_left_overs(stored, "the storage does not answer")
-
-
-def _try_to_discard(stored: StoredBackup) -> None:
-    try:
-        stored.discard()
-    except WalpyError as error:
-        _warn_of_left_overs(stored, str(error))
-
-
-def _warn_of_left_overs(stored: StoredBackup, reason: str) -> None:
-    logger.warning(
-        "What was stored of backup %s could not be removed; it is not listed, and 'delete garbage' or the next "
-        "backup of that name removes it: %s",
-        *(stored.name, reason),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +124,7 @@ class _Push:
             if base is not None:
                 backup = replace(backup, name=backup.name + base.suffix)
             stored = StoredBackup(self.archive, backup.name)
-            with _unfinished(self.server, stored):
+            with unfinished(stored, self.server.close):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
                 entries, unchanged = self._divide(listing, base)
                 listing = replace(listing, entries=())

@@ -59,11 +59,11 @@ def check_cluster(config: "Config", facts: "ServerFacts", data_directory: str) -
             f"the server says {facts.system_identifier}",
             "PGHOST and PGPORT lead to another server: run backup-push on the host of the one to back up.",
         )
-    _check_sizes(config, facts)
+    check_sizes(config, facts)
 
 
-def _check_sizes(config: "Config", facts: "ServerFacts") -> None:
-    """Settings that say how the server was built must be right when they are set."""
+def check_sizes(config: "Config", facts: "ServerFacts") -> None:
+    """Settings that say how the server was built must be right when they are set. Raises ConfigError."""
     sizes = (
         ("WALG_PG_WAL_SIZE", MIB, facts.segment_size),
         ("WALG_PG_BLOCK_SIZE", 1, facts.page_size),
@@ -87,13 +87,18 @@ def warn_of_settings(facts: "ServerFacts", *, verify: bool) -> None:
         logger.warning("data_checksums is off in this cluster: there are no page checksums to verify")
 
 
+def backup_label() -> str:
+    """What the server calls a backup: free text, for whoever looks at it."""
+    return f"walpy on {socket.gethostname()}, pid {os.getpid()}"
+
+
 def start_backup(server: "Server", facts: "ServerFacts") -> RunningBackup:
     """Start a backup in the server; it ends with the server's connection. Raises PostgresError.
 
     On a primary it is named after the WAL file of its start, on a standby after that of the byte before, on the
     timeline of the last checkpoint: as WAL-G.
     """
-    started = server.start_backup(f"walpy on {socket.gethostname()}, pid {os.getpid()}")
+    started = server.start_backup(backup_label())
     # The server may have been promoted, or restarted with other timelines, since the first look.
     timeline = server.facts().timeline
     name = BACKUP_PREFIX + (started.name_file or _standby_name(started, timeline, facts.segment_size))

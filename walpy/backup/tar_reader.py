@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import adler32
 
-from walpy.backup.tar import BLOCK, DIRECTORY, HARD_LINK, PAX, REGULAR, SYMLINK
+from walpy.backup.tar import BLOCK, DIRECTORY, HARD_LINK, PAX, REGULAR, SYMLINK, Member
 from walpy.errors import DataCorrupt
 from walpy.storage.base import Chunk
 
@@ -22,6 +22,7 @@ _ZEROS: Final = bytes(BLOCK)
 _HEADER: Final = struct.Struct(
     "100s8s16x12s12x8s1s100s6s82x155s12x"
 )  # name, mode, size, checksum, kind, link, magic, prefix
+_REST: Final = struct.Struct("100x8s8s8s12x12s117x32s32s183x")  # mode, owners' numbers, time, owners' names
 _USTAR: Final = b"ustar\0"
 _ADLER_MODULUS: Final = 65521
 
@@ -37,9 +38,13 @@ class TarMember(NamedTuple):
 
 
 class TarReader:
-    """Members of one tar, in order, and the data of the last one given; what nobody reads is skipped."""
+    """Members of one tar, in order, and the data of the last one given; what nobody reads is skipped.
+
+    header: block of the member that was given last, for what full_member tells beyond TarMember.
+    """
 
     def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self.header = b""
         self._stream = _Stream(chunks)
         self._unread = 0  # bytes of the current member's data
         self._padding = 0
@@ -88,6 +93,7 @@ class TarReader:
         records: dict[str, str] = {}
         while True:
             member = _parse(block)
+            self.header = block
             self._begin(member.size)
             if member.kind == REGULAR and not records and not member.name.endswith("/"):
                 return member  # nearly all are
@@ -132,6 +138,26 @@ class TarReader:
             self._begin(0)  # such a header may carry a size, never data
             member = member._replace(size=0)
         return member._replace(name=name.rstrip("/") or "/", kind=kind, link=records.get("linkpath", member.link))
+
+
+def full_member(member: TarMember, header: bytes) -> Member:
+    """All that is known of a member: owners and time as its header block has them; directories end in a slash."""
+    mode, uid, gid, mtime, user, group = _REST.unpack(header)
+    seconds = _number(mtime)
+    if seconds >= 1 << 63:
+        seconds -= 1 << 64  # before 1970, as PostgreSQL writes it
+    return Member(
+        name=_bytes(member.name) + (b"/" if member.kind == DIRECTORY and member.name != "/" else b""),
+        kind=member.kind,
+        mode=_number(mode) & 0o7777,
+        size=member.size,
+        mtime_ns=seconds * 1_000_000_000,
+        uid=_number(uid),
+        gid=_number(gid),
+        user=user.partition(b"\0")[0],
+        group=group.partition(b"\0")[0],
+        link=_bytes(member.link),
+    )
 
 
 class _Stream:
@@ -215,3 +241,7 @@ def _field(field: bytes) -> str:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

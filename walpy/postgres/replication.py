@@ -3,22 +3,16 @@
 One thread uses a connection. Source: PostgreSQL, "Streaming Replication Protocol"; pg_receivewal (receivelog.c).
 """
 
-import contextlib
-import logging
-import select
 import struct
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import errors, pq
 
 from walpy.errors import DataCorrupt, PostgresError, ServerGone
 from walpy.postgres.lsn import Lsn, format_lsn, parse_lsn
-from walpy.postgres.server import first_line, open_connection, place_of
-
-if TYPE_CHECKING:
-    from walpy.config import Config
+from walpy.postgres.replication_connection import ReplicationConnection
 
 EPOCH: Final = 946_684_800  # 2000-01-01, where the protocol's clock begins
 NO_LSN: Final = Lsn(0)  # the protocol's "unknown"
@@ -26,16 +20,6 @@ NO_LSN: Final = Lsn(0)  # the protocol's "unknown"
 _DATA_HEAD: Final = struct.Struct("!cqqq")  # w, where the data begin, the server's end of WAL, its clock
 _KEEPALIVE: Final = struct.Struct("!cqqB")  # k, the server's end of WAL, its clock, whether it wants an answer
 _STATUS: Final = struct.Struct("!cqqqqB")  # r, written, flushed and applied up to, our clock, whether we want an answer
-
-logger = logging.getLogger(__name__)
-
-
-class Identity(NamedTuple):
-    """Who the server is: timeline and position are those that it has flushed its WAL up to."""
-
-    system_identifier: int
-    timeline: int
-    lsn: Lsn
 
 
 class Data(NamedTuple):
@@ -61,24 +45,8 @@ class TimelineEnd(NamedTuple):
 Message = Data | KeepAlive | TimelineEnd
 
 
-class Replication:
-    """A replication connection; a context manager. Every method raises PostgresError, ServerGone."""
-
-    def __init__(self, config: "Config") -> None:
-        self._connection = open_connection(config, replication="yes")
-        self._place = place_of(self._connection)
-        self._libpq = self._connection.pgconn
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def identify(self) -> Identity:
-        """Ask who the server is."""
-        (row,) = self._rows("IDENTIFY_SYSTEM")
-        return Identity(int(row[0]), int(row[1]), parse_lsn(row[2].decode()))
+class Replication(ReplicationConnection):
+    """A connection that streams WAL. Every method raises PostgresError, ServerGone."""
 
     def create_slot(self, name: str) -> None:
         """Make a physical slot that keeps the WAL from the last checkpoint on."""
@@ -108,9 +76,8 @@ class Replication:
                     return _parsed(memoryview(content))
                 if count < 0:
                     return self._end()
-                if not select.select([self._libpq.socket], [], [], seconds)[0]:
+                if not self._wait_for_input(seconds):
                     return None
-                self._libpq.consume_input()
         except psycopg.Error as error:
             raise self._gone("receiving WAL", error) from error
 
@@ -141,28 +108,6 @@ class Replication:
             pass
         return TimelineEnd(int(timeline), parse_lsn(lsn.decode()))
 
-    def _rows(self, command: str) -> list[list[bytes]]:
-        """Rows of a command, as the server's text."""
-        result = self._libpq.exec_(command.encode())
-        if result.status != pq.ExecStatus.COMMAND_OK:
-            self._expect(result, pq.ExecStatus.TUPLES_OK, command)
-        return [
-            [result.get_value(row, column) or b"" for column in range(result.nfields)] for row in range(result.ntuples)
-        ]
-
-    def _expect(self, result: "pq.abc.PGresult", status: pq.ExecStatus, what: str) -> None:
-        if result.status == status:
-            return
-        error = errors.error_from_result(result)
-        if self._libpq.status == pq.ConnStatus.BAD:
-            raise self._gone(what, error) from error
-        raise PostgresError(f"{what} failed on {self._place}: {first_line(error)}", _hint(error)) from error
-
-    def _gone(self, what: str, error: psycopg.Error) -> ServerGone:
-        with contextlib.suppress(psycopg.Error):
-            self._connection.close()
-        return ServerGone(f"{what} failed on {self._place}: {first_line(error)}")
-
 
 def _parsed(message: memoryview) -> Data | KeepAlive:
     """Take a message of the server apart. Raises DataCorrupt."""
@@ -176,16 +121,3 @@ def _parsed(message: memoryview) -> Data | KeepAlive:
     except struct.error as error:
         raise DataCorrupt(f"a replication message of {len(message)} bytes makes no sense") from error
     raise DataCorrupt(f"unknown replication message {kind!r}")
-
-
-def _hint(error: psycopg.Error) -> str:
-    if isinstance(error, errors.InsufficientPrivilege):
-        return "The role needs REPLICATION, and a line for the database `replication` in pg_hba.conf."
-    if isinstance(error, errors.ObjectInUse):
-        return "Another wal-receive is at work, or the server has not noticed yet that an earlier one is gone."
-    if isinstance(error, errors.UndefinedFile):
-        return (
-            "The server has removed WAL that was not archived. Take a new base backup, drop the slot, and start again; "
-            "max_slot_wal_keep_size should be large enough, or -1."
-        )
-    return ""

@@ -124,7 +124,7 @@ class Server:
     def __init__(self, connection: "psycopg.Connection[tuple[object, ...]]", place: str) -> None:
         self._connection = connection
         self._place = place
-        connection.add_notice_handler(_log_notice)
+        connection.add_notice_handler(log_notice)
 
     def __enter__(self) -> Self:
         return self
@@ -138,6 +138,12 @@ class Server:
     def place(self) -> str:
         """Host, port, user and database, for messages."""
         return self._place
+
+    @property
+    def address(self) -> "dict[str, ConnParam]":
+        """Where exactly it is, for a second connection to the same one of several hosts."""
+        info = self._connection.info
+        return {"host": info.host, "hostaddr": info.hostaddr, "port": info.port}
 
     @property
     def version_num(self) -> int:
@@ -289,6 +295,7 @@ def _integer(value: object) -> int:
     return int(str(value))
 
 
-def _log_notice(notice: errors.Diagnostic) -> None:
+def log_notice(notice: errors.Diagnostic) -> None:
+    """Log what a server tells: of warnings the level stays."""
     level = logging.WARNING if notice.severity_nonlocalized == "WARNING" else logging.INFO
     logger.log(level, "PostgreSQL: %s", notice.message_primary)

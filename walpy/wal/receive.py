@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from walpy.errors import DataCorrupt, InvalidWal, PostgresError, ServerGone, WalConflict
 from walpy.postgres.lsn import Lsn, format_lsn
-from walpy.postgres.replication import NO_LSN, Data, Identity, KeepAlive, Replication, TimelineEnd
+from walpy.postgres.replication import NO_LSN, Data, KeepAlive, Replication, TimelineEnd
+from walpy.postgres.replication_connection import Identity
 from walpy.postgres.server import connect
 from walpy.wal.files import SourceFile, write_all
 from walpy.wal.history import history_name, parse_history

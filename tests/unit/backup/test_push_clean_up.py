@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from walpy.backup import push
+from walpy.backup import unfinished
 from walpy.errors import BackupError, DataCorrupt, StorageUnavailable, WalpyError
 
 
@@ -40,7 +40,7 @@ class Stored:
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
-    monkeypatch.setattr(push, "CLEAN_UP_SECONDS", 0.05)
+    monkeypatch.setattr(unfinished, "CLEAN_UP_SECONDS", 0.05)
     backup = Stored()
     yield backup
     backup.released.set()
@@ -48,7 +48,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
 
 
 def fail(server: Server, backup: Stored, error: WalpyError) -> None:
-    with pytest.raises(type(error)), push._unfinished(server, backup):  # type: ignore[arg-type]
+    with pytest.raises(type(error)), unfinished.unfinished(backup, server.close):  # type: ignore[arg-type]
         raise error
 
 

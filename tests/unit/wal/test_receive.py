@@ -10,7 +10,8 @@ from tests.unit.wal.synthetic import FIRST, segment
 from walpy.archive import Archive
 from walpy.errors import ConfigError, DataCorrupt, InvalidWal, StorageFull
 from walpy.postgres.lsn import Lsn
-from walpy.postgres.replication import NO_LSN, Data, Identity
+from walpy.postgres.replication import NO_LSN, Data
+from walpy.postgres.replication_connection import Identity
 from walpy.wal import receive
 from walpy.wal.receive import WalReceiver, _Incoming, _Segment, _Uploads
 from walpy.wal.validate import Cluster
