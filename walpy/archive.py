@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.config import FAILOVER_KEY
-from walpy.errors import AccessDenied, ConfigError, DataCorrupt, ObjectMissing, WalpyError
+from walpy.errors import (
+    AccessDenied,
+    ConfigError,
+    DataCorrupt,
+    ObjectMissing,
+    SecretKeyMissing,
+    WalpyError,
+    WrongKey,
+)
 from walpy.storage import open_storage, open_wal_storage
 from walpy.storage.base import ChoosesStorage
 from walpy.stream.codecs import READ_EXTENSIONS, Codec, codec, codec_for_extension
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
 WAL_PIECE_SIZES = {"lz4": 256 << 10}
 CIPHER_MODULE, IDENTIFY_MODULE = "walpy.stream.ciphers", "walpy.stream.identify"  # imported when one is needed
 REQUIRE_ENCRYPTION = "WALPY_REQUIRE_ENCRYPTION"
+UNREADABLE = (DataCorrupt, SecretKeyMissing)  # what decoding raises for what an object is
 MOST_MISSED = 64  # files that a WalHints remembers as absent; recovery asks for one or two again and again
 
 logger = logging.getLogger(__name__)
@@ -244,24 +253,33 @@ class Archive:
         return self.decode_object(name, name.removeprefix(layout.wal_object(file_name, "")).lstrip("."), chunks)
 
     def decode_object(self, name: str, extension: str, chunks: "Iterable[Chunk]") -> "Generator[Chunk, None, None]":
-        """As decode; what is damaged is told by the object's name."""
+        """As decode; what cannot be read is told by the object's name, and by what it is. Raises as unreadable says."""
         try:
             yield from self.decode(extension, chunks)
-        except DataCorrupt as error:
-            raise DataCorrupt(f"object {name!r} is damaged: {error}", self.explain(name, error)) from error
+        except UNREADABLE as error:
+            raise self.unreadable("object", name, error) from error
 
-    def explain(self, name: str, error: DataCorrupt) -> str:
-        """What to do about an object that could not be read: its kind decides, when that is not the configured one.
+    def unreadable(self, what: str, name: str, error: WalpyError) -> WalpyError:
+        """The error to raise for an object that could not be read, from one of UNREADABLE. what: `object`, `part`.
 
-        Asks the storage once more, for the first bytes.
+        DataCorrupt for a damaged one; WrongKey for one that is something else than the settings say, or for other keys;
+        SecretKeyMissing where no key reads anything. Asks the storage once more, for the first bytes.
         """
+        identify = import_module(IDENTIFY_MODULE)
         try:
-            with self.storage.open(name, size=import_module(IDENTIFY_MODULE).HEAD_SIZE) as reader:
+            with self.storage.open(name, size=identify.HEAD_SIZE) as reader:
                 head = b"".join(bytes(chunk) for chunk in reader)
-            hint: str = import_module(IDENTIFY_MODULE).advice(head, self.cipher)
+            found = identify.foreign(head, self.cipher)
+            hint = identify.advice(head, self.cipher) or error.hint
         except WalpyError:
-            return error.hint
-        return hint or error.hint
+            found, hint, head = None, error.hint, b""
+        if isinstance(error, SecretKeyMissing | WrongKey):
+            kind = type(error)
+            return kind(f"{what} {name!r} ({identify.identify(head).text}) cannot be decrypted: {error}", hint)
+        if found:
+            settings = self.cipher.name if self.cipher else "no cipher"
+            return WrongKey(f"{what} {name!r} is {found.text}, and the settings are for {settings}: {error}", hint)
+        return DataCorrupt(f"{what} {name!r} is damaged: {error}", hint)
 
     @contextmanager
     def open_object(self, name: str, extension: str | None = None) -> "Iterator[Iterator[Chunk]]":

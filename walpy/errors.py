@@ -12,6 +12,7 @@ WalpyError                     1   base
 │   ├── StorageThrottled       1   transient: asked to slow down
 │   └── StorageUnavailable     1   transient: time-out, reset connection, 5xx
 ├── DataCorrupt                1   stored or local bytes are damaged, truncated or not what their name says
+│   └── WrongKey               1   an object is not encrypted for the keys at hand, or in another way
 ├── WalConflict                1   archived with other content
 ├── InvalidWal                 1   a WAL file that must not be archived (or handed to PostgreSQL)
 ├── BackupError                1   a base backup cannot be taken, found or restored
@@ -95,6 +96,13 @@ class StorageUnavailable(StorageError):
 
 class DataCorrupt(WalpyError):
     """Bytes are damaged, truncated or not what their name says."""
+
+
+class WrongKey(DataCorrupt):
+    """An object is encrypted for other keys than those at hand, in another way than the settings say, or not at all.
+
+    No proof that it is sound: its mark, or the key id in it, may be what is damaged.
+    """
 
 
 class WalConflict(WalpyError):

@@ -10,6 +10,7 @@ from tests.unit.wal.synthetic import FIRST, DataDirectory, segment
 
 KEY = {"WALG_LIBSODIUM_KEY": "a key of more than twenty-five bytes"}
 OTHER_KEY = {"WALG_LIBSODIUM_KEY": "another key of more than twenty-five bytes"}
+OPENPGP = Path(__file__).resolve().parents[1] / "golden" / "openpgp"
 PLAIN = {"WALG_LIBSODIUM_KEY": ""}
 NAMES = {
     FIRST: segment(FIRST),
@@ -74,6 +75,38 @@ def test_what_cannot_be_decrypted_leaves_no_file_and_is_no_absence(
         assert result.returncode == code
         assert said in result.stderr
         assert "twenty-five" not in result.stderr
+    assert not (data.path / "../out").exists()
+    assert [name for name in sorted(os.listdir(data.wal)) if name not in before] == []
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"),
+    [
+        (
+            "rsa4096/key.asc",
+            "encrypted for 7F0C88287D566C53, and the secret keys at hand are 7B24B8A585C1B7CF",
+        ),
+        ("unusable/revoked.asc", "(OpenPGP for 7F0C88287D566C53 (ECDH), SEIPD version 1 (MDC)) cannot be decrypted: "),
+        ("", "is OpenPGP for 7F0C88287D566C53 (ECDH), SEIPD version 1 (MDC), and the settings are for libsodium: "),
+    ],
+    ids=["other key", "public key", "other cipher"],
+)
+def test_whose_keys_are_no_recipients_gets_no_file_and_no_absence(
+    data: DataDirectory, settings: dict[str, str], reader: str, said: str
+) -> None:
+    data.add(FIRST)
+    pushed = walpy(
+        "wal-push", f"pg_wal/{FIRST}", cwd=data.path, **settings, WALG_PGP_KEY_PATH=str(OPENPGP / "cv25519/key.asc")
+    )
+    assert pushed.returncode == 0
+    os.unlink(data.wal / FIRST)
+    before = sorted(os.listdir(data.wal))
+    keys = {"WALG_PGP_KEY_PATH": str(OPENPGP / reader)} if reader else {}
+    for destination, code in (("pg_wal/RECOVERYXLOG", 200), ("../out", 1)):
+        result = walpy("wal-fetch", FIRST, destination, cwd=data.path, **settings, **keys)
+        assert result.returncode == code
+        assert f"ERROR: object 'wal_005/{FIRST}.lz4' " in messages(result.stderr)[-1]
+        assert said in result.stderr
     assert not (data.path / "../out").exists()
     assert [name for name in sorted(os.listdir(data.wal)) if name not in before] == []
 

@@ -29,7 +29,7 @@ from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
 from walpy.backup.tar_reader import TarMember, TarReader
 from walpy.config import Config
-from walpy.errors import DataCorrupt
+from walpy.errors import DataCorrupt, SecretKeyMissing, WrongKey
 from walpy.postgres.control import CONTROL_FILE
 from walpy.storage.base import Chunk
 from walpy.storage.limit import SharedMoment
@@ -130,7 +130,8 @@ def work_here(archive: Archive, network_waits: MeasuredSleep, plan: ExtractPlan)
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
     """Extract one part, from its start again when it is damaged; report counts bytes of file data.
 
-    Raises DataCorrupt naming the object, BackupError for what the file system refuses, StorageError.
+    Raises DataCorrupt and SecretKeyMissing naming the object, BackupError for what the file system refuses,
+    StorageError.
     """
     return _extract_with_retries(_workers[0], job, report)
 
@@ -148,10 +149,11 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
         extraction = _Extraction(worker.plan, job)
         try:
             _extract(worker, job, extraction, progress.started())
+        except (SecretKeyMissing, WrongKey) as error:  # no further try changes the keys
+            raise worker.archive.unreadable("part", job.object_name, error) from error
         except DataCorrupt as error:
             if left == 0 or str(error) == failure:
-                hint = worker.archive.explain(job.object_name, error)
-                raise DataCorrupt(f"part {job.object_name!r} is damaged: {error}", hint) from error
+                raise worker.archive.unreadable("part", job.object_name, error) from error
             failure = str(error)
             logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
             left -= 1

@@ -27,14 +27,22 @@ from walpy.backup.file_entries import tar_listing
 from walpy.backup.files_metadata import TarListing
 from walpy.backup.rate_limits import DISK_LIMIT, MeasuredSleep, open_limited_archive
 from walpy.backup.source_files import Pages, Pass, SourceFiles
-from walpy.backup.stage_times import COMPRESSING, RATE_LIMIT, READING, STORING, VERIFYING, StageTimes
+from walpy.backup.stage_times import (
+    COMPRESSING,
+    ENCRYPTING,
+    RATE_LIMIT,
+    READING,
+    STORING,
+    VERIFYING,
+    StageTimes,
+)
 from walpy.storage.limit import RateLimiter
 from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.pieces import PIECE_SIZE
 from walpy.stream.transform import pump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from walpy.config import Config
     from walpy.pipeline import Report
@@ -147,7 +155,8 @@ class Packer:
         self._threads = job.threads if self._form else 1
         self._depth = job.threads + PIECES_AHEAD
         self._buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        self._times = dict.fromkeys((READING, VERIFYING, COMPRESSING, STORING, RATE_LIMIT), 0.0)
+        cipher = (ENCRYPTING,) if archive.cipher else ()
+        self._times = dict.fromkeys((READING, VERIFYING, COMPRESSING, *cipher, STORING, RATE_LIMIT), 0.0)
         self._waited = 0.0  # seconds in which the thread that stores did not
 
     def run(self) -> PartitionResult:
@@ -156,7 +165,7 @@ class Packer:
         began, limited_before = perf_counter(), self._network_waits.seconds
         try:
             with closing(self._chunks()) as chunks:
-                stored_size = self._archive.storage.put(name, self._archive.encrypt(chunks))
+                stored_size = self._archive.storage.put(name, self._encrypted(chunks))
         finally:
             self._files.close()
         limited = self._network_waits.seconds - limited_before
@@ -197,15 +206,25 @@ class Packer:
         """Compress in this thread, which also stores; what it takes is told apart."""
         with closing(self._filled(None)) as filled:
             chunks = pump((plain for plain, _ in filled), [self._archive.codec.encoder()])
-            while True:
-                began, waited_before = perf_counter(), self._waited
-                chunk = next(chunks, None)
-                compressing = perf_counter() - began - (self._waited - waited_before)
-                self._times[COMPRESSING] += compressing
-                self._waited += compressing  # what counts as storing is the rest
-                if chunk is None:
-                    return
-                yield chunk
+            yield from self._told_apart(chunks, COMPRESSING)
+
+    def _encrypted(self, chunks: "Iterable[Chunk]") -> "Iterable[Chunk]":
+        """Encrypt in this thread, if there is a cipher; what it takes is told apart."""
+        if self._archive.cipher is None:
+            return self._archive.encrypt(chunks)
+        return self._told_apart(iter(self._archive.encrypt(chunks)), ENCRYPTING)
+
+    def _told_apart(self, chunks: "Iterator[Chunk]", stage: str) -> "Generator[Chunk, None, None]":
+        """The chunks; what this thread makes them in, without what it waits for others, is the stage's time."""
+        while True:
+            began, waited_before = perf_counter(), self._waited
+            chunk = next(chunks, None)
+            spent = perf_counter() - began - (self._waited - waited_before)
+            self._times[stage] += spent
+            self._waited += spent  # what counts as storing is the rest
+            if chunk is None:
+                return
+            yield chunk
 
     def _filled(self, encode: "Callable[[Chunk], bytes] | None") -> "Generator[tuple[memoryview, bytes], None, None]":
         """Pieces in their order, plain and encoded; the plain one is valid until the next is asked for."""

@@ -11,7 +11,8 @@ from typing import Final, Self
 
 StageTimes = Mapping[str, float]  # seconds by stage, in the order in which they are told
 
-READING, VERIFYING, COMPRESSING, STORING = "reading", "verifying", "compressing", "storing"
+READING, VERIFYING, COMPRESSING = "reading", "verifying", "compressing"
+ENCRYPTING, STORING = "encrypting", "storing"
 DECOMPRESSING, WRITING = "decompressing", "writing"
 RATE_LIMIT, SERVER, FLUSHING = "the rate limit", "the server", "flushing to disk"
 _LEAST_SHARE: Final = 0.005  # of the whole; a stage below it is not told

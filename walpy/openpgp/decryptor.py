@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from walpy.errors import DataCorrupt
+from walpy.errors import DataCorrupt, WrongKey
 from walpy.openpgp.aead import SALT_SIZE, parameters, seipd_reader, tag20_reader
 from walpy.openpgp.algorithms import CIPHERS, NONCE_SIZES, cipher_name
 from walpy.openpgp.contents import Contents
@@ -90,14 +90,14 @@ class Decryptor:
                     reasons.append(f"key {key.public.name}: {error}")
         raise self._no_key(reasons)
 
-    def _no_key(self, reasons: list[str]) -> DataCorrupt:
+    def _no_key(self, reasons: list[str]) -> DataCorrupt | WrongKey:
         if reasons:
             return DataCorrupt(f"the OpenPGP session key cannot be decrypted ({'; '.join(reasons[:3])})")
         wanted = ", ".join(key_name(packet.key_id) for packet in self._session_keys) or "nobody"
         have = ", ".join(key.public.name for key in self._keys)
-        return DataCorrupt(
+        return WrongKey(
             f"openpgp: incorrect key: the message is encrypted for {wanted}, and the secret keys at hand are {have}",
-            "Give the secret key of one of its recipients.",
+            "Give the secret key of one of its recipients: WALG_PGP_KEY_PATH would read it.",
         )
 
 

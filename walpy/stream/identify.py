@@ -4,6 +4,7 @@ libsodium leaves none: what bears no mark may be that, or damage. Used for messa
 """
 
 from importlib import import_module
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _DARE: Final = ((0x20, 0), (0x20, 1), (0x10, 0), (0x10, 1))  # first two bytes o
 _PUBLIC_SESSION_KEY, _SECRET_SESSION_KEY = 1, 3  # tags of the OpenPGP packets that hold one
 _KEY_ALGORITHMS: Final = (1, 2, 16, 18, 25, 26)  # RSA, ElGamal, ECDH, X25519, X448
 _OLD_LENGTH_OCTETS: Final = (1, 2, 4, 0)  # by the packet's length type
+_WAL_HEADER: Final = Struct("<HHI")  # magic, flags, timeline
+_WAL_MAGIC, _LONG_HEADER = 0xD1, 0x02  # PostgreSQL 10 and later, on machines of little-endian order
 _TAR: Final = slice(257, 262)  # where a tar header has its mark
 
 
@@ -61,6 +64,8 @@ def identify(head: bytes) -> Found:
             return Found(f"plain, {name}", codec=name)
     if head[_TAR] == b"ustar":
         return Found("plain, an uncompressed tar", codec="none")
+    if _is_wal(head):
+        return Found("plain, an uncompressed WAL segment", codec="none")
     if head.startswith(ENVELOPE_MAGIC):
         return Found(f"an OpenPGP message, its key wrapped by Yandex KMS{_key_ids(head)}", cipher="envelope OpenPGP")
     if head.startswith(YANDEX_MAGIC):
@@ -70,6 +75,13 @@ def identify(head: bytes) -> Found:
     if _is_openpgp(head):
         return Found(_described(head), cipher="OpenPGP")
     return NO_MARK
+
+
+def foreign(head: bytes, cipher: "Cipher | None") -> Found | None:
+    """What an object is, if its marks say that it is something else than the configured cipher (or none) reads."""
+    found, configured = identify(head), cipher.name if cipher else ""
+    is_marked = bool(found.cipher or found.codec)
+    return found if is_marked and found.cipher != configured else None
 
 
 def advice(head: bytes, cipher: "Cipher | None") -> str:
@@ -86,6 +98,12 @@ def advice(head: bytes, cipher: "Cipher | None") -> str:
         return ""
     of_what = configured or "its format"
     return f"It bears no mark of {of_what}: it may be damaged, or encrypted with libsodium (WALG_LIBSODIUM_KEY)."
+
+
+def _is_wal(head: bytes) -> bool:
+    """Whether it begins as a segment does: a magic of PostgreSQL, flags of a first page, a timeline."""
+    magic, flags, timeline = _WAL_HEADER.unpack(head[: _WAL_HEADER.size].ljust(_WAL_HEADER.size, b"\0"))
+    return bool(magic >> 8 == _WAL_MAGIC and flags & _LONG_HEADER and not flags >> 4 and 0 < timeline < 1 << 16)
 
 
 def _is_openpgp(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from tests.fixtures.ciphers import KEY, sealed
 from tests.fixtures.stored_backup import FILES, StoredBackup
 from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, start_worker
 from walpy.config import Setting
-from walpy.errors import DataCorrupt
+from walpy.errors import DataCorrupt, WrongKey
 from walpy.stream.sodium import SodiumCipher
 
 SETTINGS = {"WALG_LIBSODIUM_KEY": KEY.hex(), "WALG_LIBSODIUM_KEY_TRANSFORM": "hex"}
@@ -76,6 +76,8 @@ def test_the_hint_tells_what_it_is(tmp_path: Path) -> None:
         backup.extract(tmp_path / "data", WALG_LIBSODIUM_KEY="")
     assert "WALG_LIBSODIUM_KEY" in caught.value.hint
     StoredBackup(backup.folder).store()
-    with pytest.raises(DataCorrupt) as caught:
+    with pytest.raises(
+        WrongKey, match=r"part '.*/part_001\.tar\.lz4' is plain, lz4, and the settings are for libsodium"
+    ) as caught:
         backup.extract(tmp_path / "data")
     assert "It is plain, lz4, not encrypted" in caught.value.hint

@@ -31,6 +31,7 @@ from walpy.storage.base import Chunk, Storage
 
 PAGE = 8192
 MIB = 1 << 20
+KEY = "a key of more than twenty-five bytes"
 BACKUP = "base_000000010000000000000002"
 SIZES = {
     "empty": 0,
@@ -338,11 +339,11 @@ def test_a_large_job_is_small_on_its_way(tmp_path: Path) -> None:
     assert len(pickle.dumps(job(many))) < 60 * len(many)
 
 
-@pytest.mark.parametrize("method", ["lz4", "brotli"])
-def test_times_of_all_stages_are_measured(method: str, tmp_path: Path, storage: Path) -> None:
+@pytest.mark.parametrize(("method", "key"), [("lz4", ""), ("brotli", ""), ("lz4", KEY), ("brotli", KEY)])
+def test_times_of_all_stages_are_measured(method: str, key: str, tmp_path: Path, storage: Path) -> None:
     path = tmp_path / "16384"
     path.write_bytes(bytes(4 * MIB))
-    config = settings(storage, WALG_COMPRESSION_METHOD=method, WALG_NETWORK_RATE_LIMIT=str(MIB))
+    config = settings(storage, WALG_COMPRESSION_METHOD=method, WALG_NETWORK_RATE_LIMIT=str(MIB), WALG_LIBSODIUM_KEY=key)
     waits = MeasuredSleep()
     archive = open_limited_archive(config, sleep=waits)
     waits.seconds = 100.0  # of earlier parts
@@ -353,7 +354,8 @@ def test_times_of_all_stages_are_measured(method: str, tmp_path: Path, storage: 
         Slow(),  # type: ignore[arg-type]
         waits,
     ).run()
-    assert list(result.times) == ["reading", "verifying", "compressing", "storing", "the rate limit"]
+    encrypting = ["encrypting"] if key else []
+    assert list(result.times) == ["reading", "verifying", "compressing", *encrypting, "storing", "the rate limit"]
     assert all(seconds > 0 for seconds in result.times.values())
     threads = 2 if method == "lz4" else 1
     assert Slow.CALLS * Slow.SECONDS / threads < result.times["the rate limit"] < 60

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.ciphers import CIPHERS, sealed
+from tests.unit.wal.synthetic import FIRST, segment
 from walpy.stream.codecs import METHODS
 from walpy.stream.identify import NO_MARK, advice, identify
 from walpy.stream.transform import pump
@@ -53,6 +54,10 @@ def test_an_envelope_tells_for_which_keys() -> None:
 @pytest.mark.parametrize("head", [RSA, OLD_FORM])
 def test_openpgp(head: bytes) -> None:
     assert identify(head).cipher == "OpenPGP"
+
+
+def test_an_uncompressed_segment() -> None:
+    assert identify(segment(FIRST)[:8192]).text == "plain, an uncompressed WAL segment"
 
 
 def test_no_mark() -> None:

@@ -1,106 +1,22 @@
 """Yandex KMS: its REST form and that of IAM, spoken with a stand-in that verifies tokens and signatures."""
 
-import base64
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.fixtures.ciphers import opened, sealed, serving, unwrap, wrap
+from tests.fixtures.ciphers import opened, sealed, serving, wrap
+from tests.fixtures.yandex import Cloud
 from walpy.config import Config
 from walpy.errors import AccessDenied, ConfigError, DataCorrupt, WalpyError
 from walpy.stream.envelope import unwrapper
 from walpy.stream.kms import KmsCipher
 from walpy.stream.yandex_kms import SizedHeader, from_config
-
-AUDIENCE = "https://iam.api.cloud.yandex.net/iam/v1/tokens"
-KEYS = "/kms/v1/keys/key-1"
-
-
-def decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-class Cloud(ThreadingHTTPServer):
-    """Key service, IAM and metadata service in one. requests: paths asked for, without what is the same in all."""
-
-    def __init__(self, public_key: rsa.RSAPublicKey) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.public_key = public_key
-        self.token = "t1.first"
-        self.requests: list[str] = []
-        self.failures: list[int] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def answer(self, method: str, path: str, headers: "dict[str, str]", content: bytes) -> tuple[int, object]:
-        self.requests.append(path.rpartition("/")[2])
-        if self.failures:
-            return self.failures.pop(0), {"code": 3, "message": "as the test wants it"}
-        if (method, path) == ("POST", "/iam/v1/tokens"):
-            return self.exchange(json.loads(content)["jwt"])
-        if (method, path) == ("GET", "/computeMetadata/v1/instance/service-accounts/default/token"):
-            assert headers["Metadata-Flavor"] == "Google"
-            return 200, {"access_token": self.token, "expires_in": 43_000, "token_type": "Bearer"}
-        if headers.get("Authorization") != f"Bearer {self.token}":
-            return 401, {"code": 16, "message": "The token is invalid"}
-        document = json.loads(content)
-        if (method, path) == ("POST", f"{KEYS}:generateDataKey"):
-            assert document == {"dataKeySpec": "AES_256"}
-            key = os.urandom(32)
-            plain, wrapped = (base64.b64encode(part).decode() for part in (key, wrap(key)))
-            return 200, {"keyId": "key-1", "dataKeyPlaintext": plain, "dataKeyCiphertext": wrapped}
-        if (method, path) == ("POST", f"{KEYS}:decrypt"):
-            try:
-                key = unwrap(base64.b64decode(document["ciphertext"]))
-            except DataCorrupt:
-                return 400, {"code": 3, "message": "ciphertext is invalid"}
-            return 200, {"keyId": "key-1", "plaintext": base64.b64encode(key).decode()}
-        return 404, {"code": 5, "message": "no such key"}
-
-    def exchange(self, jwt: str) -> tuple[int, object]:
-        header, claims, signature = jwt.split(".")
-        assert json.loads(decoded(header)) == {"typ": "JWT", "alg": "PS256", "kid": "ajekey"}
-        found = json.loads(decoded(claims))
-        assert (found["aud"], found["iss"]) == (AUDIENCE, "ajeaccount")
-        assert found["iat"] - 5 <= time.time() < found["exp"] <= found["iat"] + 3600
-        pss = padding.PSS(padding.MGF1(SHA256()), 32)
-        try:
-            self.public_key.verify(decoded(signature), f"{header}.{claims}".encode(), pss, SHA256())
-        except InvalidSignature:
-            return 401, {"message": "bad signature"}
-        return 200, {"iamToken": self.token, "expiresAt": "2030-01-01T00:00:00Z"}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Cloud
-
-    def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, document = self.server.answer(self.command, self.path, dict(self.headers), content)
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self) -> None:
-        self.do_POST()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Quiet."""
 
 
 @pytest.fixture(scope="module")
