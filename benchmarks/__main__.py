@@ -1,4 +1,4 @@
-"""python -m benchmarks run | quick | report | scaling | rows; see benchmarks/README.md."""
+"""python -m benchmarks run | quick | report | scaling | ciphers | rows; see benchmarks/README.md."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks.ciphers.command import add_arguments, ciphers
 from benchmarks.privileges import claim, compile_all, lock, run_unprivileged
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.write import generated, replace_generated, write_plots
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--page", type=Path, default=PAGE)
     report.add_argument("--scaling", type=Path, help="scaling.md of a run of `scaling`")
     commands.add_parser("rows")
+    add_arguments(commands.add_parser("ciphers", help="encryption alone, in memory"))
     return made
 
 
@@ -98,6 +100,8 @@ def main() -> None:
     arguments = parser().parse_args(words)
     if arguments.command == "report":
         report(arguments.result, arguments.page, arguments.scaling)
+    elif arguments.command == "ciphers":
+        print(ciphers(arguments))
     elif arguments.command == "rows":
         print("\n".join(f"{row.name:22} {row.title}" for row, _ in all_rows().values()))
     else:

@@ -2,7 +2,7 @@
 tag 20 that gpg writes since 2.3 (draft-koch-librepgp, section 5.16).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
@@ -25,7 +25,7 @@ from walpy.openpgp.algorithms import (
     SymmetricCipher,
     cipher_name,
 )
-from walpy.openpgp.stream import Sink
+from walpy.openpgp.stream import PartsSink, Sink
 from walpy.storage.base import Chunk
 
 TAG_SIZE = 16  # bytes
@@ -88,7 +88,7 @@ def _omac(cipher: SymmetricCipher, key: bytes, number: int, data: Chunk) -> byte
     return mac.finalize()
 
 
-class AeadReader:
+class AeadReader(PartsSink):
     """Sink of the chunks: opens them one by one and gives what inner makes of the content.
 
     open_chunk: see opener. nonce: of the chunk with an index. associated: additional data of the chunk with an index,
@@ -125,6 +125,11 @@ class AeadReader:
                 plain = self._open(self._buffer[:sealed_size])
                 del self._buffer[:sealed_size]
                 yield from self._inner.feed(plain)
+
+    def feed_parts(self, parts: Sequence[Chunk]) -> Iterator[bytes]:
+        """Take chunks of the body."""
+        for part in parts:
+            yield from self.feed(part)
 
     def close(self) -> Iterator[bytes]:
         """Open the last chunk and the final tag, and give the rest. Raises DataCorrupt."""

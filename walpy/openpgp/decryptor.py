@@ -11,7 +11,7 @@ from walpy.openpgp.packets import AEAD, MARKER, NONCRITICAL, PADDING, PKESK, SEI
 from walpy.openpgp.secret_keys import PrivateKey
 from walpy.openpgp.seipd import SeipdReader
 from walpy.openpgp.session_keys import Pkesk, SessionKey, decrypt_session_key, parse_pkesk
-from walpy.openpgp.stream import Collected, PacketStream, Sink, Skipped
+from walpy.openpgp.stream import Collected, PacketStream, PartsSink, Sink, Skipped
 from walpy.storage.base import READ_SIZE, Chunk
 
 MOST_RECIPIENTS = 1024  # session key packets of one message
@@ -110,24 +110,25 @@ def _checked(session_key: SessionKey, cipher: int) -> SessionKey:
     return SessionKey(number, session_key.key)
 
 
-class EncryptedData:
+class EncryptedData(PartsSink):
     """Sink of an encrypted packet's body: reads its version and parameters, then hands the rest to their reader."""
 
     def __init__(self, tag: int, find_session_key: Callable[[int], SessionKey]) -> None:
         self._tag = tag
         self._find_session_key = find_session_key
         self._head = bytearray()
-        self._reader: Sink | None = None
+        self._reader: PartsSink | None = None
 
-    def feed(self, data: Chunk) -> Iterator[bytes]:
-        """Take a chunk. Raises DataCorrupt."""
-        view = memoryview(data)
-        while self._reader is None and len(view):
+    def feed_parts(self, parts: Sequence[Chunk]) -> Iterator[bytes]:
+        """Take chunks. Raises DataCorrupt."""
+        rest = list(parts)
+        while self._reader is None and rest:
+            view = memoryview(rest[0])
             self._head.append(view[0])
-            view = view[1:]
+            rest[:1] = [view[1:]] if len(view) > 1 else []
             self._reader = self._open_reader(bytes(self._head))
-        if self._reader is not None and len(view):
-            yield from self._reader.feed(view)
+        if self._reader is not None and rest:
+            yield from self._reader.feed_parts(rest)
 
     def close(self) -> Iterator[bytes]:
         """Give the rest. Raises DataCorrupt."""
@@ -135,7 +136,7 @@ class EncryptedData:
             raise DataCorrupt("the OpenPGP data are truncated")
         yield from self._reader.close()
 
-    def _open_reader(self, head: bytes) -> Sink | None:
+    def _open_reader(self, head: bytes) -> PartsSink | None:
         """The reader, or None while more bytes of the head are wanted."""
         version, fields = head[0], head[1:]
         if (self._tag, version) == (SEIPD, 1):

@@ -25,6 +25,7 @@ MAGIC = b"envelope-yc-kms"
 VERSION = b"\x01"
 LARGEST_HEADER = 8192  # bytes that WAL-G writes at most
 SIZE_BYTES = 4
+MOST_KEYS = 64  # unwrapped ones that are kept: an archive has one, and each that came after a change of the setting
 
 Unwrap = Callable[[bytes], bytes]
 
@@ -68,7 +69,7 @@ def encode_header(key_ids: str, ciphertext: bytes) -> bytes:
 
 
 class KeyCache:
-    """Unwrapped keys, in memory alone, by the digest of their ciphertext. Safe for threads.
+    """The last MOST_KEYS unwrapped keys, in memory alone, by the digest of their ciphertext. Safe for threads.
 
     lifetime_seconds: how long one is used without asking again; 0: as long as the process lives.
     """
@@ -98,6 +99,8 @@ class KeyCache:
                 logger.warning("the key service fails, and a key that it decrypted earlier is used: %s", error)
                 return found
             self._found[digest] = (cipher, time.monotonic())
+            while len(self._found) > MOST_KEYS:
+                del self._found[next(iter(self._found))]
             return cipher
 
 

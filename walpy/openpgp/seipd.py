@@ -3,12 +3,12 @@
 import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from walpy.errors import DataCorrupt
 from walpy.openpgp.algorithms import SymmetricCipher
 from walpy.openpgp.packets import LITERAL, SEIPD, PartialBodies
-from walpy.openpgp.stream import Sink
+from walpy.openpgp.stream import PartsSink, Sink
 from walpy.storage.base import Chunk
 
 VERSION = b"\x01"
@@ -21,7 +21,7 @@ MDC_SIZE = 22  # bytes: its head and the digest
 LITERAL_START = b"b" + bytes(5)
 
 
-class SeipdReader:
+class SeipdReader(PartsSink):
     """Sink of the packet's body behind its version: decrypts it and gives what inner makes of the content.
 
     The digest is compared before inner is closed. Memory: SLICE_SIZE.
@@ -37,11 +37,20 @@ class SeipdReader:
         self._buffer = bytearray(MDC_SIZE + SLICE_SIZE + cipher.block_size)
         self._held = 0
 
-    def feed(self, data: Chunk) -> Iterator[bytes]:
-        """Take a chunk of the body."""
-        view = memoryview(data)
-        for start in range(0, len(view), SLICE_SIZE):
-            yield from self._decrypt(view[start : start + SLICE_SIZE])
+    def feed_parts(self, parts: Sequence[Chunk]) -> Iterator[bytes]:
+        """Take chunks of the body: each is decrypted from where it lies, and SLICE_SIZE bytes are handed on at once."""
+        buffer = memoryview(self._buffer)
+        size = self._held
+        for part in parts:
+            view = memoryview(part)
+            while len(view):
+                taken = view[: SLICE_SIZE + MDC_SIZE - size]
+                size += self._decryptor.update_into(taken, buffer[size:])
+                view = view[len(taken) :]
+                if size == SLICE_SIZE + MDC_SIZE:
+                    yield from self._hand_on(size)
+                    size = self._held
+        yield from self._hand_on(size)
 
     def close(self) -> Iterator[bytes]:
         """Compare the digest, and give the rest. Raises DataCorrupt."""
@@ -53,9 +62,9 @@ class SeipdReader:
             raise DataCorrupt("the OpenPGP data are damaged: their modification detection code is wrong")
         yield from self._inner.close()
 
-    def _decrypt(self, data: memoryview) -> Iterator[bytes]:
+    def _hand_on(self, size: int) -> Iterator[bytes]:
+        """What cannot be the digest, of so many bytes in the buffer."""
         view = memoryview(self._buffer)
-        size = self._held + self._decryptor.update_into(data, view[self._held :])
         ready = max(size - MDC_SIZE, 0)
         self._digest.update(view[:ready])
         prefix = min(self._prefix_left, ready)

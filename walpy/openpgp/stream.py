@@ -1,6 +1,7 @@
 """Takes a stream of packets apart, in memory that no claimed length can enlarge."""
 
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from walpy.errors import DataCorrupt
@@ -8,6 +9,7 @@ from walpy.openpgp.packets import ENDLESS, parse_header, parse_length
 from walpy.storage.base import Chunk
 
 LARGEST_COLLECTED = 64 << 10  # bytes of a packet that must be in memory as a whole: session keys
+SMALL = 4 << 10  # bytes; shorter parts of a body are put together, as they may have one byte each
 
 
 class Sink(Protocol):
@@ -20,6 +22,22 @@ class Sink(Protocol):
     def close(self) -> Iterator[bytes]:
         """The body has ended; gives the rest. Raises DataCorrupt when it is not complete."""
         ...
+
+
+class PartsSink(ABC):
+    """A Sink that need not have the parts of a body put together."""
+
+    def feed(self, data: Chunk) -> Iterator[bytes]:
+        """Take a chunk."""
+        return self.feed_parts([data])
+
+    @abstractmethod
+    def feed_parts(self, parts: Sequence[Chunk]) -> Iterator[bytes]:
+        """Take chunks in a row, as feed. Raises DataCorrupt."""
+
+    @abstractmethod
+    def close(self) -> Iterator[bytes]:
+        """The body has ended, see Sink."""
 
 
 class PacketStream:
@@ -37,16 +55,19 @@ class PacketStream:
         self._endless = False
 
     def feed(self, data: Chunk) -> Iterator[bytes]:
-        """Take packets apart. A body comes in one piece for each chunk, however many lengths cut it."""
+        """Take packets apart. A body comes in one piece for each chunk, however many lengths cut it.
+
+        To a PartsSink it comes as it lies in the chunk.
+        """
         view = memoryview(data)
         position = 0
-        parts: list[memoryview] = []
+        parts = Parts()
         while position < len(view):
             if self._left:
                 part = view[position : position + self._left]
                 position += len(part)
                 self._left -= len(part)
-                parts.append(part)
+                parts.add(part)
             elif not self._take_head(view[position]):
                 position += 1
                 continue
@@ -54,22 +75,20 @@ class PacketStream:
                 position += 1
             if self._sink is not None and not self._left and not self._partial:
                 yield from self._end(parts)
-        if parts and self._sink is not None:
-            yield from self._sink.feed(_joined(parts))
+        if self._sink is not None:
+            yield from parts.give(self._sink)
 
     def close(self) -> Iterator[bytes]:
         """End the last packet, when its length is that of what encloses it. Raises DataCorrupt for a truncated one."""
         if self._head or (self._sink is not None and not self._endless):
             raise DataCorrupt("the OpenPGP data are truncated")
-        yield from self._end([])
+        yield from self._end(Parts())
 
-    def _end(self, parts: list[memoryview]) -> Iterator[bytes]:
+    def _end(self, parts: "Parts") -> Iterator[bytes]:
         sink, self._sink = self._sink, None
         if sink is not None:
-            if parts:
-                yield from sink.feed(_joined(parts))
+            yield from parts.give(sink)
             yield from sink.close()
-        parts.clear()
 
     def _take_head(self, octet: int) -> bool:
         """Take a byte of a header or length; whether that is complete."""
@@ -92,8 +111,34 @@ class PacketStream:
         return True
 
 
-def _joined(parts: list[memoryview]) -> Chunk:
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+class Parts:
+    """Parts of one body within one chunk. Memory: a view of each, and what is SMALL of them."""
+
+    def __init__(self) -> None:
+        self._parts: list[Chunk] = []
+        self._small = bytearray()
+
+    def add(self, part: memoryview) -> None:
+        """Take the next part."""
+        if len(part) < SMALL:
+            self._small += part
+            return
+        self._end_small()
+        self._parts.append(part)
+
+    def give(self, sink: Sink) -> Iterator[bytes]:
+        """Give them to a sink; then there are none."""
+        self._end_small()
+        parts, self._parts = self._parts, []
+        if len(parts) > 1 and isinstance(sink, PartsSink):
+            yield from sink.feed_parts(parts)
+        elif parts:
+            yield from sink.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _end_small(self) -> None:
+        if self._small:
+            self._parts.append(bytes(self._small))
+            self._small.clear()
 
 
 class Skipped:

@@ -72,8 +72,7 @@ class Encryptor:
         out = self._output.room(len(self._head) + self._frames.count(chunk) * PACKAGE_SIZE)
         size = self._put_head(out)
         for run in self._frames.runs(chunk):
-            for start in range(0, len(run), PAYLOAD_SIZE):
-                size += self._seal(run[start : start + PAYLOAD_SIZE], out[size:], self._nonce)
+            size = self._seal(run, out, size, self._nonce)
         return out[:size]
 
     def finish(self) -> Chunk:
@@ -85,8 +84,7 @@ class Encryptor:
                 "With a WALG_COMPRESSION_METHOD other than none no object is empty.",
             )
         out = self._output.room(len(self._head) + PACKAGE_SIZE)
-        size = self._put_head(out)
-        size += self._seal(rest, out[size:], bytes([self._nonce[0] | _LAST]) + self._nonce[1:])
+        size = self._seal(rest, out, self._put_head(out), bytes([self._nonce[0] | _LAST]) + self._nonce[1:])
         return out[:size]
 
     def _put_head(self, out: memoryview) -> int:
@@ -94,15 +92,23 @@ class Encryptor:
         out[: len(head)] = head
         return len(head)
 
-    def _seal(self, payload: memoryview, out: memoryview, field: bytes) -> int:
-        if self._number == MOST_PACKAGES:
+    def _seal(self, run: memoryview, out: memoryview, place: int, field: bytes) -> int:
+        """Write packages of a run to a place in out: full ones, or one alone; the place behind them."""
+        count = -(-len(run) // PAYLOAD_SIZE)
+        if self._number + count > MOST_PACKAGES:
             raise WalpyError("an object of 256 TiB cannot be encrypted in this format")
-        header = _HEADER.pack(VERSION_20, self._cipher, len(payload) - 1, field)
-        out[:HEADER_SIZE] = header
-        end = HEADER_SIZE + len(payload) + TAG_SIZE
-        self._aead.encrypt_into(_nonce_of(field, self._number), payload, header[:4], out[HEADER_SIZE:end])
-        self._number += 1
-        return end
+        header = _HEADER.pack(VERSION_20, self._cipher, min(len(run), PAYLOAD_SIZE) - 1, field)
+        associated, start, number = header[:4], field[:8], int.from_bytes(field[8:], "little")
+        seal = self._aead.encrypt_into  # what is done for each package takes a fifth of the time that AES-GCM takes
+        for index in range(count):
+            payload = run[index * PAYLOAD_SIZE : (index + 1) * PAYLOAD_SIZE]
+            body = place + HEADER_SIZE
+            out[place:body] = header
+            place = body + len(payload) + TAG_SIZE
+            nonce = start + (number ^ self._number).to_bytes(4, "little")
+            seal(nonce, payload, associated, out[body:place])
+            self._number += 1
+        return place
 
 
 class Decryptor(cipher.Decryptor):
@@ -113,6 +119,7 @@ class Decryptor(cipher.Decryptor):
         self._aead: Aead | None = None
         self._kind = (0, 0)  # version and cipher, of all packages
         self._field = b""  # what all nonces share
+        self._usual = b""  # the header of all packages of version 2.0 but the last, which need no second look
         self._number = 0
         self._is_ended = False
         self._frames = Frames(PACKAGE_SIZE)
@@ -145,25 +152,37 @@ class Decryptor(cipher.Decryptor):
         size = len(package) - HEADER_SIZE - TAG_SIZE
         if size < 1:
             raise DataCorrupt("the encrypted data (DARE) are truncated")
-        version, cipher, size_field, field = _HEADER.unpack(package[:HEADER_SIZE])
-        aead = self._aead or self._begin(version, cipher, field)
-        nonce = self._checked_nonce(version, cipher, field)
-        if size_field + 1 != size:
-            raise self._damaged("has another size than the stream has left for it")
+        header = bytes(package[:HEADER_SIZE])
+        if header == self._usual and size == PAYLOAD_SIZE and self._number < MOST_PACKAGES:
+            nonce = _nonce_of(header[4:], self._number)
+        else:
+            nonce = self._check(header, size)
+        assert self._aead is not None
         try:
-            aead.decrypt_into(nonce, package[HEADER_SIZE:], package[:4], out[:size])
+            self._aead.decrypt_into(nonce, package[HEADER_SIZE:], header[:4], out[:size])
         except InvalidTag:
             raise self._damaged("is not authentic") from None
         self._number += 1
         return size
 
-    def _begin(self, version: int, cipher: int, field: bytes) -> Aead:
+    def _check(self, header: bytes, size: int) -> bytes:
+        """The nonce, if the header is one of this stream. size: bytes of the payload as they lie there."""
+        version, cipher, size_field, field = _HEADER.unpack(header)
+        if self._aead is None:
+            self._begin(version, cipher, field)
+        nonce = self._checked_nonce(version, cipher, field)
+        if size_field + 1 != size:
+            raise self._damaged("has another size than the stream has left for it")
+        if version == VERSION_20 and not self._is_ended:
+            self._usual = header
+        return nonce
+
+    def _begin(self, version: int, cipher: int, field: bytes) -> None:
         if version not in VERSIONS or cipher >= len(AEADS):
             raise DataCorrupt(f"no encrypted data (DARE): they begin with {bytes((version, cipher)).hex()}")
         self._kind = version, cipher
         self._field = _shared(version, field)
         self._aead = AEADS[cipher](self._key)
-        return self._aead
 
     def _checked_nonce(self, version: int, cipher: int, field: bytes) -> bytes:
         if (version, cipher) != self._kind or _shared(version, field) != self._field:

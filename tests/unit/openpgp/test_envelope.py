@@ -9,7 +9,7 @@ import pytest
 from tests.unit.openpgp.material import GOLDEN, decode, golden_cipher, in_chunks
 from walpy.config import Config
 from walpy.errors import ConfigError, DataCorrupt, StorageUnavailable
-from walpy.openpgp.envelope import EnvelopeCipher, encode_header, from_config, parse_header
+from walpy.openpgp.envelope import MOST_KEYS, EnvelopeCipher, KeyCache, encode_header, from_config, parse_header
 
 KEY = (GOLDEN / "cv25519" / "key.asc").read_bytes()
 CIPHERTEXT = b"what the key service made of the key"
@@ -88,6 +88,17 @@ def test_a_key_is_asked_for_again_and_an_old_one_serves_when_the_service_fails(
 def test_damaged_headers(data: bytes, message: str) -> None:
     with pytest.raises(DataCorrupt, match=message):
         decode(EnvelopeCipher(CIPHERTEXT, Service().unwrap).decryptor(), data)
+
+
+def test_few_unwrapped_keys_are_kept() -> None:
+    asked: list[bytes] = []
+    keys = KeyCache(lambda ciphertext: asked.append(ciphertext) or KEY, 0)  # type: ignore[func-returns-value]
+    for number in range(MOST_KEYS + 1):
+        keys.cipher(bytes([number]))
+    keys.cipher(bytes([MOST_KEYS]))
+    assert len(asked) == MOST_KEYS + 1
+    keys.cipher(bytes([0]))  # the oldest had to go
+    assert len(asked) == MOST_KEYS + 2
 
 
 def test_settings() -> None:

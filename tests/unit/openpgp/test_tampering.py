@@ -211,6 +211,16 @@ def test_partial_bodies_of_one_byte() -> None:
     assert content_of(b"\xd2" + pieces + b"\xe0" + body[-1:] + b"\0") == SMALL
 
 
+def test_a_chunk_of_bodies_of_one_byte_costs_little_memory() -> None:
+    data = b"\xd2" + b"\xe0\x01" * (256 << 10)
+    stream = reader()
+    tracemalloc.start()
+    with suppress(DataCorrupt):
+        list(stream.feed(data))
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
 def test_many_recipients_are_bounded() -> None:
     with pytest.raises(DataCorrupt, match="too many recipients"):
         decode(golden_cipher("cv25519").decryptor(), (b"\xc1\x0b\x03" + bytes(8) + b"\x01\0") * 2000)
