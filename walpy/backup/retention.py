@@ -7,11 +7,14 @@ backups of several clusters, whose positions mean nothing to each other.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
+from walpy.backup.needed_wal import NeededWal
 from walpy.errors import BackupError, InvalidWal
 from walpy.wal.segment import segment_number, segment_timeline
 
@@ -178,7 +181,7 @@ def require_full(backup: Candidate) -> Candidate:
 # ---- what goes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deletion:
     """What a delete removes, and why it keeps the rest.
 
@@ -203,9 +206,7 @@ class Deletion:
         if target is None:
             return False
         is_older = segment < target.segment if self.archived.by_time else (timeline, segment) < target.position
-        if not is_older or any(timeline >= begin[0] and segment >= begin[1] for begin in self.archived.running):
-            return False
-        return not any(self._needs(self.archived.by_name[name], timeline, segment) for name in self.kept)
+        return is_older and not self._needed.holds(timeline, segment)
 
     def removes_leftover(self, timeline: int, segment: int) -> bool:
         """Whether what an unfinished backup left goes, by the position in its name; never with an order by time."""
@@ -214,13 +215,16 @@ class Deletion:
             return False
         return position < self.target.position
 
-    def _needs(self, backup: Candidate, timeline: int, segment: int) -> bool:
-        """Whether a kept backup needs a segment: its own WAL, and, but for older ones, all that follows it."""
-        if backup.wal is not None and timeline == backup.timeline and backup.wal[0] <= segment <= backup.wal[1]:
-            return True
-        if self.target is None or self.archived.is_older(backup, self.target):
-            return False
-        return timeline >= backup.timeline and segment >= backup.segment
+    @cached_property
+    def _needed(self) -> NeededWal:
+        """Each kept backup's own WAL; and, but for older ones than the target, all that follows it.
+
+        Likewise what follows a start of a backup that may still run.
+        """
+        kept = [self.archived.by_name[name] for name in self.kept]
+        newer = [item for item in kept if self.target is None or not self.archived.is_older(item, self.target)]
+        starts = [*self.archived.running, *(item.position for item in newer)]
+        return NeededWal(((item.timeline, *item.wal) for item in kept if item.wal is not None), starts)
 
 
 def older_than(archived: Archived, target: Candidate) -> Deletion:
@@ -268,12 +272,18 @@ def _plan(archived: Archived, kept: dict[str, str], target: Candidate | None) ->
 
 def _dependents_first(backups: Sequence[Candidate]) -> Iterator[list[Candidate]]:
     """The same backups in groups; each after all that are made on it."""
-    waiting = list(backups)
+    place = {item.name: number for number, item in enumerate(backups)}
+    waiting = dict(zip(place, backups, strict=True))
+    dependents = Counter(item.base for item in backups if item.base in place)
+    group = [item for item in backups if not dependents[item.name]]
     while waiting:
-        needed = {item.base for item in waiting}
-        group = [item for item in waiting if item.name not in needed] or waiting
+        group = group or list(waiting.values())  # made on each other, which no program writes
         yield group
-        waiting = [item for item in waiting if item not in group]
+        for item in group:
+            del waiting[item.name]
+        dependents.subtract(item.base for item in group if item.base in place)
+        freed = {item.base for item in group if item.base in waiting and not dependents[item.base]}
+        group = sorted((waiting[name] for name in freed if name), key=lambda item: place[item.name])
 
 
 def position_of(backup: str, segment_size: int) -> tuple[int, int]:

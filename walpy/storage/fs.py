@@ -21,8 +21,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from walpy.errors import ConfigError, ObjectExists, ObjectMissing, StorageError
-from walpy.storage.base import Chunk, Folder, StoredObject, check_name, join, walk
+from walpy.storage.base import Chunk, Folder, StoredObject, check_name, join
 from walpy.storage.fs_reader import FsReader, storage_error
+from walpy.storage.name_blocks import in_order
 from walpy.storage.newfile import OPEN_FOLDER, NewFile, is_temporary, sync_folder
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class FsStorage:
         return Folder(tuple(item for item in found.objects if not is_temporary(item.name)), found.folders)
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
-        """Every object below a folder, in name order; see Storage. Memory: one directory at each depth."""
+        """Every object below a folder, in name order; see Storage. Memory: names of one directory at each depth."""
         return (item for item in self._walk(folder) if not is_temporary(item.name))
 
     def list_names(self, folder: str = "") -> Iterator[str]:
@@ -215,7 +216,18 @@ class FsStorage:
 
     def _walk(self, folder: str) -> Iterator[StoredObject]:
         """All files below a folder, temporary ones included, in name order."""
-        return walk(self._children, folder)
+        prefix = f"{folder}/" if folder else ""
+        with self._opened_folder(folder) as directory:
+            if directory is None:
+                return
+            try:
+                for name in in_order(_names(directory)):
+                    if name.endswith("/"):
+                        yield from self._walk(f"{prefix}{name[:-1]}")
+                    else:
+                        yield from _if_stored(directory, prefix, name)
+            except OSError as error:
+                raise self._failure("list", folder, error) from error
 
     def _children(self, folder: str) -> Folder:
         """What is in a folder, temporary files included; links are followed."""
@@ -276,6 +288,21 @@ class FsStorage:
 
 def _stored(name: str, status: os.stat_result) -> StoredObject:
     return StoredObject(name, status.st_size, status.st_mtime_ns)
+
+
+def _names(directory: int) -> Iterator[str]:
+    """Names of a directory's entries, those of directories with a slash behind: so they sort as what they hold."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield f"{entry.name}/" if entry.is_dir() else entry.name
+
+
+def _if_stored(directory: int, prefix: str, name: str) -> Iterator[StoredObject]:
+    """The object of a file; none when it was deleted meanwhile, is a link to nowhere, or no file."""
+    with suppress(FileNotFoundError):
+        status = os.stat(name, dir_fd=directory)
+        if modes.S_ISREG(status.st_mode):
+            yield _stored(prefix + name, status)
 
 
 def _scan(directory: int, prefix: str) -> Folder:
