@@ -67,8 +67,11 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
 
 
 def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:
-    """Restore a backup, and tell how to go on. flags: of FETCH_SETTINGS, and mask, restore_spec, restore_only."""
-    start_ahead("walpy.backup.extract")  # while this process looks for the backup
+    """Restore a backup, and tell how to go on.
+
+    flags: of FETCH_SETTINGS, and mask, restore_spec, restore_only, resume.
+    """
+    start_ahead("walpy.backup.resume")  # while this process looks for the backup
     from walpy.backup.catalog import BackupSelector
     from walpy.backup.fetch import FetchOptions
     from walpy.backup.fetch import backup_fetch as fetch
@@ -82,6 +85,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         reverse_unpack=config.boolean("WALG_USE_REVERSE_UNPACK"),
         skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
         restore_only=str(flags.get("restore_only", "")),
+        resume=bool(flags.get("resume")),
     )
     given = config
     if config.is_set(FAILOVER_KEY):

@@ -143,6 +143,7 @@ def backup_fetch(
     skip_redundant_tars: Annotated[
         bool, typer.Option("--skip-redundant-tars", help="Skip tars that newer files replace.")
     ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Finish a restore that was interrupted.")] = False,
     target_storage: TargetStorage = "",
 ) -> None:
     """Restore a base backup into a directory."""
@@ -158,6 +159,7 @@ def backup_fetch(
         restore_only=",".join(restore_only) or ("," if restore_only else ""),  # given, but empty, is no full restore
         reverse_unpack=reverse_unpack,
         skip_redundant_tars=skip_redundant_tars,
+        resume=resume,
     )
 
 

@@ -128,7 +128,7 @@ _COMMANDS: Mapping[str, _Plain] = {
     "backup-push": _Plain(_backup_push, {"--full": "full", "--permanent": "permanent", "--verify": "verify"}, words=1),
     "backup-fetch": _Plain(
         _backup_fetch,
-        {"--reverse-unpack": "reverse_unpack", "--skip-redundant-tars": "skip_redundant_tars"},
+        {"--reverse-unpack": "reverse_unpack", "--skip-redundant-tars": "skip_redundant_tars", "--resume": "resume"},
         words=2,
     ),
     "backup-list": _Plain(backup_list, {"--detail": "detail", "--pretty": "pretty", "--json": "json"}),

@@ -1,14 +1,16 @@
 """Extracts the parts of a chain's members into a data directory, in worker processes, one member after the other."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from walpy.archive import Archive
-from walpy.backup.chain import ChainMember
+from walpy.backup.chain import ChainMember, Names
 from walpy.backup.completeness import Restored, check_complete
-from walpy.backup.extract import ExtractPlan, PartJob, extract_part, start_worker, work_here
+from walpy.backup.extract import ExtractPlan, PartJob, start_worker, work_here
+from walpy.backup.journal import Journal
 from walpy.backup.rate_limits import NETWORK_LIMIT, MeasuredSleep, shared_limit
+from walpy.backup.resume import extract_or_keep
 from walpy.config import Config
 from walpy.pipeline import run_jobs
 from walpy.progress import Progress
@@ -16,9 +18,10 @@ from walpy.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """How parts are extracted. plan: that of the newest backup. network_waits: of this process."""
+    """How parts are extracted. plan: that of the newest backup, with the journal. network_waits: of this process."""
 
     archive: Archive
+    journal: Journal
     plan: ExtractPlan
     concurrency: int
     network_waits: MeasuredSleep
@@ -34,7 +37,7 @@ class Applier:
     def restore_newest(self, member: ChainMember, special_parts: Sequence[PartJob], restored: Restored) -> None:
         """Extract the newest backup, and then special parts. Raises BackupError unless all of it arrived."""
         self._extract(member, self.plan, restored)
-        self.extract_here(special_parts, self.plan, restored)
+        self.extract_here(special_parts, replace(self.plan, journal=""), restored)
         check_complete(member, self.plan.left_out, restored)
 
     def extract_here(
@@ -46,7 +49,7 @@ class Applier:
     ) -> None:
         """Extract parts one by one in this process: a worker would cost more than it brings."""
         run_jobs(
-            extract_part,
+            extract_or_keep,
             parts,
             processes=0,
             initializer=work_here,
@@ -58,6 +61,7 @@ class Applier:
     def _extract(self, member: ChainMember, plan: ExtractPlan, restored: Restored) -> None:
         config = self.archive.config
         processes = min(self.concurrency, len(member.parts), _usable_processes(config))
+        self.journal.begin(member.backup)
         self.progress.start(member.plain_size or None, f"restoring {member.backup}")
         try:
             if processes > 1:
@@ -72,7 +76,7 @@ class Applier:
     ) -> None:
         config = self.archive.config
         run_jobs(
-            extract_part,
+            extract_or_keep,
             parts,
             processes=processes,
             initializer=start_worker,
@@ -80,6 +84,23 @@ class Applier:
             on_result=restored.add,
             on_progress=self.progress.advance,
         )
+
+
+def resumable(members: Sequence[ChainMember], journal: Journal) -> tuple[ChainMember, ...]:
+    """The members of a chain, the full backup first, whose parts know what later ones have changed already."""
+    changed: Names = frozenset()
+    marked = []
+    for member in reversed(members):
+        marked.append(replace(member, parts=tuple(_marked(member.parts, changed))))
+        if journal.has_begun(member.backup):
+            changed |= member.increments
+    return tuple(reversed(marked))
+
+
+def _marked(parts: Sequence[PartJob], changed: Names) -> Iterable[PartJob]:
+    if not changed:
+        return parts
+    return (replace(job, changed=changed if job.wanted is None else changed & job.wanted) for job in parts)
 
 
 def _usable_processes(config: Config) -> int:

@@ -42,7 +42,10 @@ class Restored:
         self.links.update(result.links)
         self.size += result.size
         self.times.append(result.times)
-        logger.info("Finished extraction of %s", result.job.part)
+        if result.is_kept:
+            logger.info("All of %s is there already", result.job.part)
+        else:
+            logger.info("Finished extraction of %s", result.job.part)
 
     def add_base(self, base: "Restored", increments: int) -> None:
         """Take what a base brought, of which so many files were increments. Names of files are not kept."""

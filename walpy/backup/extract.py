@@ -13,7 +13,7 @@ tell, comes with all their names.
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -24,7 +24,9 @@ from walpy.archive import Archive
 from walpy.backup.durability import EarlyFlush
 from walpy.backup.file_writer import FileWriter, writing
 from walpy.backup.increment import read_increment
+from walpy.backup.journal import share_lock
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
+from walpy.backup.records import NOT_RECORDED, Checksum, FileRecord
 from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
 from walpy.backup.tar_reader import TarMember, TarReader
@@ -53,7 +55,7 @@ class ExtractPlan:
     left_out: files never to extract. links: the links that lead to tablespaces. all_directories: also those that are
     not wanted, and links; false below a delta. control_file: where pg_control goes, empty to leave it out.
     reserves_room: not where the file system compresses, which it would stop. is_flushed: at the end, and so from the
-    start. threads: of each worker, to decode and to write.
+    start. threads: of each worker, to decode and to write. journal: folder of the restore's journal, empty without one.
     """
 
     destination: str
@@ -65,6 +67,11 @@ class ExtractPlan:
     reserves_room: bool = True
     is_flushed: bool = True
     threads: int = 2
+    journal: str = ""
+
+    def target(self, name: str) -> str:
+        """Where a file goes below the destination; empty for pg_control that is left out."""
+        return self.control_file if name == CONTROL_FILE else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +79,14 @@ class PartJob:
     """One tar object to extract, and the extension that tells its codec.
 
     wanted: what to extract of it, None for all. increments: the files among it that are stored as increments; names are
-    relative to the destination.
+    relative to the destination. changed: files that an interrupted restore has begun to change from a later backup.
     """
 
     object_name: str
     extension: str
     wanted: frozenset[str] | None = None
     increments: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
 
     @property
     def part(self) -> str:
@@ -93,7 +101,8 @@ class PartJob:
 class PartResult:
     """What one part brought: files, directories with their modes, links with their targets.
 
-    size: bytes of file data in it, also of files that were left out. times: where the time went.
+    size: bytes of file data in it, also of files that were left out. times: where the time went. records: of the files,
+    for the journal alone. is_kept: all of it was there already.
     """
 
     job: PartJob
@@ -102,6 +111,8 @@ class PartResult:
     links: tuple[tuple[str, str], ...]
     size: int
     times: StageTimes = field(default_factory=dict)
+    records: Mapping[str, FileRecord] = field(default_factory=dict)
+    is_kept: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +129,8 @@ _workers: list[_Worker] = []  # one at most: this process's
 def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None = None) -> None:
     """Initializer of a worker process: opens its archive. network: the rate limit's state, shared by all."""
     keep_freed_memory()
+    if plan.journal:
+        share_lock(plan.journal)
     waits = MeasuredSleep()
     work_here(open_limited_archive(config, network, waits), waits, plan)
 
@@ -125,6 +138,23 @@ def start_worker(config: Config, plan: ExtractPlan, network: SharedMoment | None
 def work_here(archive: Archive, network_waits: MeasuredSleep, plan: ExtractPlan) -> None:
     """Initializer for extracting in this process, with an archive that is open already, and what its limit waits."""
     _workers[:] = [_Worker(archive, network_waits, plan, EarlyFlush() if plan.is_flushed else None)]
+
+
+def worker_plan() -> ExtractPlan:
+    """The plan of this process."""
+    return _workers[0].plan
+
+
+def place_of(name: str) -> str:
+    """Where a file of this name is restored to."""
+    return f"{worker_plan().destination}/{worker_plan().target(name)}"
+
+
+def make_directories(names: Iterable[str]) -> None:
+    """Make directories that an interrupted restore has made: a power loss may have undone that."""
+    extraction = _Extraction(worker_plan(), PartJob("", ""))
+    for name in names:
+        extraction.make_directory(name)
 
 
 def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
@@ -236,7 +266,7 @@ class _Extraction:
 
     plan: ExtractPlan
     job: PartJob
-    files: dict[str, None] = field(default_factory=dict)  # in their order
+    files: dict[str, FileRecord] = field(default_factory=dict)  # in their order
     increments: dict[str, "tuple[int, array[int]]"] = field(default_factory=dict)  # sizes of files, and pages written
     directories: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
@@ -251,7 +281,7 @@ class _Extraction:
             name = relative_name(member.name)
             if member.kind == DIRECTORY:
                 if self.plan.all_directories or self._is_wanted(name):
-                    self._make_directory(name)
+                    self.make_directory(name)
                     self.directories.append((name, member.mode & 0o777))
             elif member.kind == SYMLINK:
                 if self.plan.all_directories or self._is_wanted(name):
@@ -264,9 +294,9 @@ class _Extraction:
                 logger.info("leaving out %r: neither file, directory nor link", member.name)
 
     def result(self) -> PartResult:
-        return PartResult(
-            self.job, tuple(self.files), tuple(self.directories), tuple(self.links), self.size, self.times
-        )
+        records = self.files if self.plan.journal else {}
+        places = tuple(self.directories), tuple(self.links)
+        return PartResult(self.job, tuple(self.files), *places, self.size, self.times, records)
 
     def _is_wanted(self, name: str) -> bool:
         return self.job.wanted is None or name in self.job.wanted
@@ -275,30 +305,38 @@ class _Extraction:
         if not name:
             raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
         self.size += member.size
-        target = self.plan.control_file if name == CONTROL_FILE else name
+        target = self.plan.target(name)
         if not target or not self._is_wanted(name) or name in self.plan.left_out:
             return
         folder = target.rpartition("/")[0]
         if folder not in self.known:
-            self._make_directory(folder)
+            self.make_directory(folder)
         if name in self.files:
             writer.flush()  # the later one counts
         path, mode = f"{self.plan.destination}/{target}", member.mode & 0o777
         if name in self.job.increments:
-            self._apply(name, path, mode, member.size, reader, writer)
+            self.files[name] = self._apply(name, path, mode, member.size, reader, writer)
         else:
-            writer.write(path, mode, member.size, reader.data())
-        self.files[name] = None
+            self.files[name] = self._write(path, mode, member.size, reader, writer)
 
-    def _apply(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> None:
+    def _write(self, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
+        if not self.plan.journal:
+            writer.write(path, mode, size, reader.data())
+            return NOT_RECORDED
+        digest = Checksum()
+        writer.write(path, mode, size, digest.of_passing(reader.data()))
+        return FileRecord(size, digest.text())
+
+    def _apply(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
         try:
             increment = read_increment(size, reader.data())
         except DataCorrupt as error:
             raise DataCorrupt(f"member {name!r}: {error}", error.hint) from error
         self.increments[name] = (increment.file_size, increment.blocks)  # before the first of them is written
         writer.write_increment(path, mode, size, increment)
+        return FileRecord(increment.file_size, "")
 
-    def _make_directory(self, name: str) -> None:
+    def make_directory(self, name: str) -> None:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
         if name in self.known:
             return

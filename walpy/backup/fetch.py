@@ -20,16 +20,19 @@ from typing import Final
 
 from walpy import interrupts
 from walpy.archive import Archive
-from walpy.backup.apply import Applier
+from walpy.backup import journal
+from walpy.backup.apply import Applier, resumable
 from walpy.backup.catalog import BackupSelector, find_backup
-from walpy.backup.chain import Chain, ChainMember, plan_chain, read_links
+from walpy.backup.chain import Chain, ChainMember, Link, plan_chain, read_links
 from walpy.backup.completeness import Restored
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.extract import ExtractPlan
 from walpy.backup.fetch_summary import FetchSummary, wal_segments
+from walpy.backup.journal import Identity, Journal
 from walpy.backup.model import Sentinel, Tablespace
 from walpy.backup.next_steps import given_arguments, next_steps, partial_steps, version_of_directory
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
+from walpy.backup.records import checksum_of, checksum_of_file
 from walpy.backup.restore_only import PartialRestore
 from walpy.backup.restore_spec import chosen_tablespaces, make_tablespaces, read_restore_spec
 from walpy.backup.restore_target import check_empty, check_places, make_destination, may_compress
@@ -54,7 +57,7 @@ class FetchOptions:
 
     mask: pattern on paths below the destination. restore_spec: path of a file. reverse_unpack alone changes nothing: a
     chain is applied in one order. With it, skip_redundant_tars leaves out tars in which the mask finds nothing.
-    restore_only: databases and tables, with commas; it implies both.
+    restore_only: databases and tables, with commas; it implies both. resume: go on with an interrupted restore.
     """
 
     mask: str = ""
@@ -62,6 +65,7 @@ class FetchOptions:
     reverse_unpack: bool = False
     skip_redundant_tars: bool = False
     restore_only: str = ""
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class _Restore:
     destination: str
     tablespaces: tuple[Tablespace, ...]
     plan: ExtractPlan  # of the newest backup
+    identity: Identity
+    is_resumed: bool
     concurrency: int
     is_masked: bool  # only some files, which nothing can be started from
     partial: PartialRestore | None  # some databases or tables
@@ -87,7 +93,7 @@ def backup_fetch(
     *,
     given: Config | None = None,
 ) -> FetchSummary:
-    """Restore the backup that selector means into destination, which must be empty or missing.
+    """Restore the backup that selector means into destination, which must be empty or missing unless it is resumed.
 
     given: the settings of the command, for its next steps, where config is that of one failover storage.
     Success means complete and durable (WALG_TAR_DISABLE_FSYNC leaves the flushing to the operating system). Raises
@@ -99,8 +105,13 @@ def backup_fetch(
         backup = _select(archive, selector)
         with _failing("Failed to fetch backup"):
             restore = _prepare(archive, backup, os.path.abspath(destination), options, waits)
-            with _unstartable_after_failure(restore.destination):
-                restored = _restore(archive, restore, progress, flushing)
+            make_destination(restore.destination)
+            resumes = restore.is_resumed
+            with (
+                closing(journal.open_journal(restore.destination, restore.identity, resumes=resumes)) as notes,
+                _unstartable_after_failure(restore.destination),
+            ):
+                restored = _restore(archive, restore, notes, progress, flushing)
     logger.info("Backup extraction complete.")
     seconds = time.monotonic() - started
     limits = limited_by(added(restored.times), FLUSHING, flushing.seconds, seconds)
@@ -136,11 +147,16 @@ def _prepare(
     archive.cipher  # noqa: B018 - a wrong key is told before anything is written
     spec = read_restore_spec(options.restore_spec) if options.restore_spec else None
     links = read_links(archive, backup)
-    check_empty(destination)
+    is_resumed = options.resume and journal.exists(destination)
+    if not is_resumed:
+        check_empty(destination, ignored=[journal.FOLDER] if options.resume else [])
     sentinel = links[0].sentinel
     tablespaces = chosen_tablespaces(sentinel.spec, spec)
     needed = 0 if options.restore_only else _needed_room([link.sentinel for link in links])  # lists have no sizes
-    check_places(archive, destination, tablespaces, needed)
+    identity = _identity(links, options, tablespaces)
+    if is_resumed:
+        journal.check_continues(destination, identity, checksum_of_file(os.path.join(destination, CONTROL_FILE)))
+    check_places(archive, destination, tablespaces, needed, is_resumed=is_resumed)
     skips = bool(options.restore_only) or (options.reverse_unpack and options.skip_redundant_tars)
     selection = Selection(backup, options.mask, options.restore_only)
     chain = plan_chain(archive, links, selection.choose, skip_redundant=skips)
@@ -152,17 +168,29 @@ def _prepare(
         retries=config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
         reserves_room=not may_compress([destination, *(entry.location for entry in tablespaces)]),
         is_flushed=not config.boolean("WALG_TAR_DISABLE_FSYNC"),
+        journal=os.path.join(destination, journal.FOLDER),
     )
     return _Restore(
         chain=chain,
         destination=destination,
         tablespaces=tablespaces,
         plan=plan,
+        identity=identity,
+        is_resumed=is_resumed,
         concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
         is_masked=bool(options.mask) and chain.selected is not None,
         partial=selection.partial,
         network_waits=network_waits,
     )
+
+
+def _identity(links: Sequence[Link], options: FetchOptions, tablespaces: Sequence[Tablespace]) -> Identity:
+    """What tells this restore from another one into the same directory."""
+    chain = [(link.backup, checksum_of(link.sentinel.to_json())) for link in reversed(links)]
+    places = [(f"tablespace {entry.name}", entry.location) for entry in tablespaces]
+    given = {"--mask": options.mask, "--restore-only": options.restore_only}
+    spec = "given" if options.restore_spec else ""
+    return Identity(tuple(chain), (*given.items(), ("--restore-spec", spec), *places))
 
 
 def _needed_room(sentinels: Sequence[Sentinel]) -> int:
@@ -173,16 +201,17 @@ def _needed_room(sentinels: Sequence[Sentinel]) -> int:
 # ---- from the first byte on
 
 
-def _restore(archive: Archive, restore: _Restore, progress: Progress, flushing: Stopwatch) -> Restored:
+def _restore(archive: Archive, restore: _Restore, notes: Journal, progress: Progress, flushing: Stopwatch) -> Restored:
     """Extract everything; on return it is complete, durable and can be started. flushing: measures the wait."""
-    make_destination(restore.destination)
+    _remove_control_file(restore.destination)
     make_tablespaces(restore.destination, restore.tablespaces)
     places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
-    applier = Applier(archive, restore.plan, restore.concurrency, restore.network_waits, progress)
+    applier = Applier(archive, notes, restore.plan, restore.concurrency, restore.network_waits, progress)
+    members = resumable(restore.chain.members, notes)
     restored = Restored()
     with FileSystems(places) as file_systems:
-        _restore_bases(applier, restore.chain.members, restored)
-        applier.restore_newest(restore.chain.newest, restore.chain.special_parts[:-1], restored)
+        _restore_bases(applier, members, restored)
+        applier.restore_newest(members[-1], restore.chain.special_parts[:-1], restored)
         finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
         if restore.plan.is_flushed:
             with flushing:
@@ -205,17 +234,28 @@ def _restore_bases(applier: Applier, members: Sequence[ChainMember], restored: R
 def _finish_control_file(applier: Applier, restore: _Restore, restored: Restored) -> None:
     """Put pg_control in place, durably: from here on a server can start."""
     path = os.path.join(restore.destination, CONTROL_FILE)
-    interrupts.unfinished_files.add(path)
-    special_parts = restore.chain.special_parts
-    applier.extract_here(special_parts[-1:], replace(restore.plan, control_file=CONTROL_FILE), restored)
+    unfinished = os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE)
+    plan = replace(restore.plan, control_file=_UNFINISHED_CONTROL_FILE, journal="")
+    applier.extract_here(restore.chain.special_parts[-1:], plan, restored)
     if restore.chain.has_control_file:
         if CONTROL_FILE not in restored.files:
             raise BackupError(f"backup {restore.chain.newest.backup} holds no {CONTROL_FILE!r}")
-        if not special_parts:
-            os.rename(os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE), path)
+        applier.journal.note_control_file(checksum_of_file(unfinished))
+        if restore.plan.is_flushed:
+            sync_file(unfinished)
+        interrupts.unfinished_files.add(path)
+        os.rename(unfinished, path)
         if restore.plan.is_flushed:
             sync_file(path)
-    interrupts.unfinished_files.discard(path)
+        interrupts.unfinished_files.discard(path)
+    applier.journal.remove()
+
+
+def _remove_control_file(destination: str) -> None:
+    """No server starts from a directory without it."""
+    path = os.path.join(destination, CONTROL_FILE)
+    if os.path.lexists(path):
+        os.unlink(path)
 
 
 @contextmanager
@@ -224,14 +264,12 @@ def _unstartable_after_failure(destination: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        path = os.path.join(destination, CONTROL_FILE)
-        if os.path.lexists(path):
-            os.unlink(path)
+        _remove_control_file(destination)
         if not os.path.isdir(destination) or not os.listdir(destination):
             raise
         note = (
             f"What was restored so far is left in {destination}, without pg_control, so that no server starts from it; "
-            "empty the directory before the next try."
+            "go on with --resume, or empty the directory before the next try."
         )
         if isinstance(error, Interrupted) or not isinstance(error, WalpyError):
             logger.warning("%s", note)

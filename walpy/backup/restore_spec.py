@@ -60,13 +60,19 @@ def _checked(entry: Tablespace) -> Tablespace:
 
 
 def make_tablespaces(destination: str, tablespaces: Sequence[Tablespace]) -> None:
-    """Make the tablespaces' directories and the links to them. The destination exists and is empty."""
+    """Make the tablespaces' directories and the links to them, unless an interrupted restore has made them."""
     if not tablespaces:
         return
     try:
-        os.mkdir(os.path.join(destination, TABLESPACE_FOLDER), 0o700)
+        os.makedirs(os.path.join(destination, TABLESPACE_FOLDER), mode=0o700, exist_ok=True)
         for entry in tablespaces:
             os.makedirs(entry.location, mode=0o700, exist_ok=True)
-            os.symlink(entry.location, os.path.join(destination, entry.link))
+            make_link(entry.location, os.path.join(destination, entry.link))
     except OSError as error:
         raise BackupError(f"cannot make tablespace directory or link {error.filename!r}: {error.strerror}") from error
+
+
+def make_link(target: str, path: str) -> None:
+    """Make a symbolic link unless it is there. Raises OSError."""
+    if not os.path.islink(path) or os.readlink(path) != target:
+        os.symlink(target, path)

@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from walpy.archive import Archive
+from walpy.backup import journal
 from walpy.backup.model import Tablespace
 from walpy.errors import BackupError, UsageError
 
@@ -14,10 +15,13 @@ _COMPRESSING: Final = frozenset({"btrfs", "zfs", "bcachefs"})  # free bytes say 
 logger = logging.getLogger(__name__)
 
 
-def check_empty(directory: str) -> None:
-    """Raise BackupError, in WAL-G's words, when a directory has entries or cannot be read; a missing one is fine."""
+def check_empty(directory: str, *, ignored: Collection[str] = ()) -> None:
+    """Raise BackupError, in WAL-G's words, when a directory has entries or cannot be read; a missing one is fine.
+
+    ignored: names of entries that may be there.
+    """
     try:
-        names = sorted(os.listdir(directory))
+        names = sorted(name for name in os.listdir(directory) if name not in ignored)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -25,10 +29,10 @@ def check_empty(directory: str) -> None:
     for name in names:
         logger.info("found file '%s' in directory: '%s'", os.path.join(directory, name), directory)
     if names:
-        raise BackupError(
-            f"Directory {directory} for delta base must be empty",
-            "Restore into a new directory; remove the old one's content only when nothing in it is needed any more.",
-        )
+        hint = "Restore into a new directory; remove the old one's content only when nothing in it is needed any more."
+        if journal.exists(directory):
+            hint = f"An interrupted restore left it; the same command with --resume finishes it. {hint}"
+        raise BackupError(f"Directory {directory} for delta base must be empty", hint)
 
 
 def check_apart(destination: str, tablespaces: Sequence[Tablespace], archive_folder: str) -> None:
@@ -49,10 +53,17 @@ def check_apart(destination: str, tablespaces: Sequence[Tablespace], archive_fol
                 )
 
 
-def check_places(archive: Archive, destination: str, tablespaces: Sequence[Tablespace], needed: int) -> None:
-    """Raise UsageError or BackupError unless the places lie apart, tablespaces are empty, and needed bytes fit."""
+def check_places(
+    archive: Archive, destination: str, tablespaces: Sequence[Tablespace], needed: int, *, is_resumed: bool = False
+) -> None:
+    """Raise UsageError or BackupError unless the places lie apart, tablespaces are empty, and needed bytes fit.
+
+    is_resumed: an interrupted restore has found that, and has begun to fill them.
+    """
     is_file_storage = archive.config.storage_kind() == "FILE"
     check_apart(destination, tablespaces, archive.storage.url.removeprefix("file://") if is_file_storage else "")
+    if is_resumed:
+        return
     for entry in tablespaces:
         check_empty(entry.location)
     check_free_space([destination, *(entry.location for entry in tablespaces)], needed)

@@ -5,7 +5,7 @@ import os
 import stat
 
 from walpy.backup.completeness import Restored
-from walpy.backup.restore_spec import TABLESPACE_FOLDER
+from walpy.backup.restore_spec import TABLESPACE_FOLDER, make_link
 from walpy.errors import BackupError
 
 _WAL_FOLDER = "pg_wal"  # left out of backups where it was a link; no server starts without it
@@ -43,4 +43,4 @@ def _make_link(destination: str, name: str, target: str) -> None:
     else:
         path = os.path.join(destination, name)
         os.makedirs(os.path.dirname(path), mode=_PRIVATE, exist_ok=True)
-        os.symlink(target, path)
+        make_link(target, path)

@@ -9,6 +9,7 @@ import re
 # Their contents are left out; the directories themselves are kept, empty, for the server expects them.
 EXCLUDED_DIRECTORIES = frozenset(
     {
+        ".walpy-restore",  # of a backup-fetch that was killed when all but this was done
         "log",
         "pg_dynshmem",
         "pg_log",

@@ -335,9 +335,14 @@ def test_pg_control_comes_after_everything_else_is_durable(
         real_sync(self)
 
     monkeypatch.setattr(fetch.FileSystems, "sync", sync)
-    monkeypatch.setattr(fetch, "sync_file", lambda path: events.append((path, os.path.exists(path), True)))
+    monkeypatch.setattr(
+        fetch,
+        "sync_file",
+        lambda path: events.append((path, os.path.exists(path), (destination / CONTROL_FILE).exists())),
+    )
     fetched(backup.store(), destination)
-    assert events == [("all", False, True), (str(destination / CONTROL_FILE), True, True)]
+    path = str(destination / CONTROL_FILE)
+    assert events == [("all", False, True), (f"{path}.unfinished", True, False), (path, True, True)]
 
 
 def test_flushing_can_be_switched_off(backup: StoredBackup, destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:

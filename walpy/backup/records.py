@@ -1,0 +1,135 @@
+"""Records of the journal: what one part brought, and whether it is still there.
+
+A record is written as a whole, in its place by a rename. Its last line tells how many there are, so that one that a
+power loss has cut is none. Memory: the names of one part's files.
+"""
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeVar
+
+from xxhash import xxh3_128
+
+from walpy.errors import BackupError
+
+Piece = TypeVar("Piece", bytes, memoryview)
+
+_READ_SIZE: Final = 1 << 20  # bytes
+
+
+class FileRecord(NamedTuple):
+    """A file as it was left: bytes, and xxh3-128 of them in hex, empty for one that an increment changed."""
+
+    size: int
+    checksum: str
+
+
+NOT_RECORDED: Final = FileRecord(0, "")  # of a restore without a journal
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """What a part brought: files by name, directories with modes, links with targets. size: bytes of file data."""
+
+    files: dict[str, FileRecord]
+    directories: tuple[tuple[str, int], ...]
+    links: tuple[tuple[str, str], ...]
+    size: int
+
+    def write(self, path: str) -> None:
+        """Write it. Raises BackupError."""
+        try:
+            with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.writelines(f"{line}\n" for line in self._lines())
+            os.replace(f"{path}.new", path)
+        except OSError as error:
+            raise BackupError(f"cannot write the journal {path!r}: {error.strerror or error}") from error
+
+    def _lines(self) -> Iterator[str]:
+        yield json.dumps([self.size, self.directories, self.links])
+        for name, record in self.files.items():
+            yield json.dumps([name, *record])
+        yield json.dumps(len(self.files))
+
+
+def read_record(path: str) -> PartRecord | None:
+    """The record at a path; None when there is none, or not all of it."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            size, directories, links = json.loads(next(file))
+            rows = [json.loads(line) for line in file]
+        if rows.pop() != len(rows):
+            return None
+        return PartRecord(
+            {str(name): FileRecord(int(bytes_), str(checksum)) for name, bytes_, checksum in rows},
+            tuple((str(name), int(mode)) for name, mode in directories),
+            tuple((str(name), str(target)) for name, target in links),
+            int(size),
+        )
+    except (OSError, ValueError, TypeError, IndexError, StopIteration):
+        return None
+
+
+def is_as_left(path: str, record: FileRecord) -> bool:
+    """Whether a file has the size and, where it is known, the checksum that it was left with."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.fstat(descriptor).st_size != record.size:
+            return False
+        return not record.checksum or _checksum(descriptor) == record.checksum
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+class Checksum:
+    """xxh3-128 of bytes in their order: tells damage, at the speed of memory."""
+
+    def __init__(self) -> None:
+        self._digest = xxh3_128()
+
+    def of_passing(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces, added one by one."""
+        for piece in pieces:
+            self._digest.update(piece)
+            yield piece
+
+    def text(self) -> str:
+        """The checksum so far, in hex."""
+        return self._digest.hexdigest()
+
+
+def checksum_of(data: bytes) -> str:
+    """The checksum of some bytes."""
+    return xxh3_128(data).hexdigest()
+
+
+def checksum_of_file(path: str) -> str:
+    """The checksum of a file; empty when there is none that can be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return _checksum(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _checksum(descriptor: int) -> str:
+    checksum = Checksum()
+    deque(checksum.of_passing(_pieces(descriptor)), maxlen=0)
+    return checksum.text()
+
+
+def _pieces(descriptor: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(_READ_SIZE))
+    while size := os.readv(descriptor, [buffer]):
+        yield buffer[:size]
