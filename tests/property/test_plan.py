@@ -20,7 +20,7 @@ sizes = st.lists(st.one_of(st.just(0), st.integers(0, 1000), st.integers(0, 1 <<
 @given(sizes=sizes, threshold=st.integers(0, 1 << 31), workers=st.integers(1, 64))
 def test_every_file_is_in_one_part_in_order(sizes: list[int], threshold: int, workers: int) -> None:
     things = [Thing(number, size) for number, size in enumerate(sizes)]
-    parts = partitions(things, threshold=threshold, workers=workers)
+    parts = partitions([things], threshold=threshold, workers=workers)
     assert [entry for part in parts for entry in part.entries] == things
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
     assert all(part.entries for part in parts)
@@ -30,6 +30,6 @@ def test_every_file_is_in_one_part_in_order(sizes: list[int], threshold: int, wo
 @given(sizes=sizes, threshold=st.integers(0, 1 << 31), workers=st.integers(1, 64))
 def test_a_part_above_the_threshold_holds_one_file_with_data(sizes: list[int], threshold: int, workers: int) -> None:
     things = [Thing(number, size) for number, size in enumerate(sizes)]
-    for part in partitions(things, threshold=threshold, workers=workers):
+    for part in partitions([things], threshold=threshold, workers=workers):
         assert part.size == sum(entry.size for entry in part.entries)
         assert part.size <= threshold or sum(entry.size > 0 for entry in part.entries) == 1

@@ -4,21 +4,16 @@ Memory: two bytes for each changed page, or one bit for each page of a relation'
 MAP_SIZE in all, 64 MiB, which 4 TiB of changed pages take. A map that would be larger is given up.
 """
 
-import re
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from walpy.postgres.arrays import NDArray, np
 from walpy.postgres.page import RELATION_SEGMENT_SIZE
-from walpy.postgres.wal_summaries import BITMAP_WORDS, CHUNK_BLOCKS, MAIN_FORK, NO_LIMIT, ForkChanges, Relation
+from walpy.postgres.relation_file import Relation, relation_file
+from walpy.postgres.wal_summaries import BITMAP_WORDS, CHUNK_BLOCKS, MAIN_FORK, NO_LIMIT, ForkChanges
 
 MAP_SIZE: Final = 64 << 20  # bytes
-DEFAULT_TABLESPACE: Final = 1663  # PostgreSQL's pg_default: what lies below base/
-
-_RELATION_FILE: Final = re.compile(
-    r"/(?:base|pg_tblspc/(?P<tablespace>[0-9]+)/PG_[^/]+)/(?P<database>[0-9]+)/(?P<number>[0-9]+)(?:\.(?P<segment>[0-9]+))?"
-)
 
 
 class MapTooLarge(Exception):
@@ -56,15 +51,13 @@ class ChangeMap:
         name: in the backup; size: bytes, whole pages. A file that was made anew, or cut to nothing, meanwhile has
         nothing in common with its predecessor; where a file was cut, everything behind counts as changed.
         """
-        match = _RELATION_FILE.fullmatch(name)
-        if match is None:
+        file = relation_file(name)
+        if file is None:
             return None
-        relation = Relation(
-            int(match["tablespace"] or DEFAULT_TABLESPACE), int(match["database"]), int(match["number"])
-        )
+        relation = file.relation
         if relation._replace(number=0) in self._limits:
             return None
-        first = int(match["segment"] or 0) * self._segment_blocks
+        first = file.segment * self._segment_blocks
         limit = self._limits.get(relation, NO_LIMIT)
         if limit <= first:
             return None

@@ -45,6 +45,7 @@ class DeltaChoice:
     """What the user wants of deltas. max_steps: 0 for none. from_name, from_user_data: empty for the newest backup.
 
     permanent: the new backup is. ignores_mtime: every page is looked at, whatever the files' modification times say.
+    copies: the base is to be copied from, not continued.
     """
 
     max_steps: int = 0
@@ -53,13 +54,15 @@ class DeltaChoice:
     from_user_data: str = ""
     permanent: bool = False
     ignores_mtime: bool = False
+    copies: bool = False
 
 
 class Base(NamedTuple):
     """A backup to continue.
 
     full_name: of the full backup at the root of its chain. step: number of the new delta on that. lsn,
-    finish_lsn: where it began and ended. files: what it knows of each file. started_ns: when it began.
+    finish_lsn: where it began and ended. files: what it knows of each file. started_ns: when it began. copies: it is
+    copied from, not continued.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Base(NamedTuple):
     system_identifier: int | None
     files: Mapping[str, FileEntry]
     started_ns: int
+    copies: bool = False
 
     @property
     def timeline(self) -> int:
@@ -101,7 +105,7 @@ def choose_base(archive: "Archive", choice: DeltaChoice) -> Base | None:
     try:
         return _base(archive, selected, choice)
     except Unusable as reason:
-        logger.info("A full backup is taken instead of a delta on %s: %s", selected, reason)
+        logger.info("%s %s: %s", _instead(copies=choice.copies), selected, reason)
         return None
 
 
@@ -142,7 +146,12 @@ def _base(archive: "Archive", selected: str, choice: DeltaChoice) -> Base:
         system_identifier=sentinel.system_identifier,
         files=files,
         started_ns=sentinel.start_time.ns,
+        copies=choice.copies,
     )
+
+
+def _instead(*, copies: bool) -> str:
+    return "Everything is packed instead of copying from" if copies else "A full backup is taken instead of a delta on"
 
 
 def _is_permanent(archive: "Archive", name: str) -> bool:
@@ -166,7 +175,7 @@ def is_usable(base: Base, backup: "RunningBackup", facts: "ServerFacts", archive
         if base.timeline != backup.timeline:
             _check_ancestry(base, _history(archive, facts, backup.timeline), backup.timeline)
     except Unusable as reason:
-        logger.warning("A full backup is taken instead of a delta on %s: %s", base.name, reason)
+        logger.warning("%s %s: %s", _instead(copies=base.copies), base.name, reason)
         return False
     return True
 
@@ -211,6 +220,13 @@ def check_base_is_there(archive: "Archive", base: Base) -> None:
         ) from None
 
 
+def is_unchanged(entry: "Entry", base: Base) -> bool:
+    """Whether a file is as the base has it, by its modification time."""
+    known = base.files.get(entry.name)
+    certain = base.started_ns - UNCERTAIN_NS
+    return known is not None and known.mtime.ns == entry.mtime_ns and entry.mtime_ns < certain
+
+
 class Division(NamedTuple):
     """What is left to pack, in its order, and the files that are as the base has them."""
 
@@ -224,12 +240,11 @@ def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mt
     ignores_mtime: none is taken for unchanged.
     """
     division = Division([], [])
-    certain = 0 if ignores_mtime else base.started_ns - UNCERTAIN_NS
     for entry in entries:
         known = base.files.get(entry.name) if entry.is_file else None
         if known is None:
             division.entries.append(entry)
-        elif known.mtime.ns == entry.mtime_ns and entry.mtime_ns < certain:
+        elif not ignores_mtime and is_unchanged(entry, base):
             division.unchanged.append(entry)
         else:
             has_base = has_increments(entry.name, entry.size, page_size)

@@ -8,7 +8,7 @@ from walpy.postgres.datadir import Entry
 
 Columns = tuple[tuple[Any, ...], ...]  # one for each field of an entry; all of them equally long, or none at all
 
-_FIELDS = attrgetter("name", "path", "mode", "size", "mtime_ns", "uid", "gid", "has_base", "changed")
+_FIELDS = attrgetter("name", "path", "mode", "size", "mtime_ns", "uid", "gid", "has_base", "changed", "updates")
 
 
 def columns_of(entries: Sequence[Entry]) -> Columns:

@@ -33,6 +33,7 @@ def tar_listing(
                     local_timestamp(entry.mtime_ns),
                     is_incremented=entry.name in increments,
                     corrupt_blocks=damage.get(entry.name),
+                    updates_count=entry.updates,
                 ),
             )
             for entry in entries
@@ -49,5 +50,8 @@ def local_timestamp(ns: int) -> Timestamp:
 def unchanged_listing(entries: Iterable[Entry]) -> bytes:
     """The entries of files that are as the backup's base has them, and in no tar."""
     return TarListing.of(
-        [(entry.name, FileEntry(local_timestamp(entry.mtime_ns), is_skipped=True)) for entry in entries]
+        [
+            (entry.name, FileEntry(local_timestamp(entry.mtime_ns), is_skipped=True, updates_count=entry.updates))
+            for entry in entries
+        ]
     ).files

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def pack_files(
     config: "Config",
     backup: str,
-    entries: "list[Entry]",
+    groups: "list[list[Entry]]",
     settings: "PushSettings",
     limits: "RateLimits",
     *,
@@ -38,15 +38,16 @@ def pack_files(
     heartbeat: Callable[[], None],
     changes: "ChangeMap | None" = None,
 ) -> list[PartitionResult]:
-    """Store the entries in tars; return what became of each partition, in their order.
+    """Store the entries in tars, none with those of two groups; return what became of each partition, in their order.
 
-    entries: emptied, and each let go of as soon as a worker has it. changes: of the files that
+    groups: emptied, and each entry let go of as soon as a worker has it. changes: of the files that
     have a base, if the WAL told them. kept_blocks: see PartitionJob. on_result hears of
     each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the first error of a
     worker, WorkerDied.
     """
-    parts = partitions(entries, threshold=settings.tar_threshold, workers=settings.workers)
-    entries.clear()
+    parts = partitions(groups, threshold=settings.tar_threshold, workers=settings.workers)
+    for group in groups:
+        group.clear()
     names = [part.tar_name for part in parts]
     processes = min(settings.workers, len(parts))
     threads = -(-settings.threads // processes)

@@ -1,12 +1,12 @@
 """Divides the walked objects of a cluster into tar partitions: pure functions.
 
-As WAL-G's regular composer with one queue: objects keep the order of the walk, so part_001 starts with the data
-directory itself. Unlike WAL-G, a partition is closed before a file that would make it exceed the threshold, and a
-bigger file has a partition of its own; partitions also stay small enough to keep every worker busy. The same walk gives
-the same plan.
+As WAL-G's regular composer with one queue, and in groups as its other composers: objects keep the order of the walk, so
+part_001 starts with the data directory itself. Unlike WAL-G, a partition is closed before a file that would make it
+exceed the threshold, and a bigger file has a partition of its own; partitions also stay small enough to keep every
+worker busy. The same walk gives the same plan.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -46,27 +46,31 @@ class Partition(Generic[Entry]):
         return self.size + FILE_COST * len(self.entries)
 
 
-def partitions(entries: Sequence[Entry], *, threshold: int, workers: int) -> list[Partition[Entry]]:
-    """Divide entries, in their order, into partitions.
+def partitions(groups: Sequence[Sequence[Entry]], *, threshold: int, workers: int) -> list[Partition[Entry]]:
+    """Divide entries, in their order, into partitions; none has entries of two groups.
 
     threshold: bytes of data that a partition of more than one file does not exceed; 0 gives every non-empty file its
     own. workers: how many partitions are packed at the same time.
     """
-    total = sum(entry.size for entry in entries) + FILE_COST * len(entries)
+    total = sum(entry.size + FILE_COST for entries in groups for entry in entries)
     limit = max(SMALLEST_COST, -(-total // (max(1, workers) * PARTS_PER_WORKER)))
-    groups: list[tuple[list[Entry], int]] = []
+    cut = (part for entries in groups for part in _cut(entries, threshold, limit))
+    return [Partition(number, tuple(members), size) for number, (members, size) in enumerate(cut, 1)]
+
+
+def _cut(entries: Iterable[Entry], threshold: int, limit: int) -> Iterator[tuple[list[Entry], int]]:
+    """Entries of one partition after the other, and their bytes of data."""
     members: list[Entry] = []
     size = 0
     for entry in entries:
         cost = size + entry.size + FILE_COST * len(members)
         if members and (_exceeds(size, entry.size, threshold) or cost > limit):
-            groups.append((members, size))
+            yield members, size
             members, size = [], 0
         members.append(entry)
         size += entry.size
     if members:
-        groups.append((members, size))
-    return [Partition(number, tuple(group), size) for number, (group, size) in enumerate(groups, 1)]
+        yield members, size
 
 
 def _exceeds(size: int, more: int, threshold: int) -> bool:

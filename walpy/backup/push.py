@@ -18,9 +18,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from walpy.archive import open_wal_archive
+from walpy.archive import open_archive, open_wal_archive
 from walpy.backup import documents
 from walpy.backup.commit import StoredBackup
+from walpy.backup.composers import DATABASE, RATING, by_database, by_rating, rated
+from walpy.backup.copied_parts import copy_parts
 from walpy.backup.delta_base import Base, Division, check_base_is_there, choose_base, divide, is_usable
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS
 from walpy.backup.lock import backup_lock
@@ -48,9 +50,12 @@ from walpy.postgres.keep_alive import KeepAlive
 from walpy.postgres.lsn import format_lsn
 from walpy.postgres.relations import collect_relations
 from walpy.postgres.server import Server, ServerFacts, connect
+from walpy.postgres.statistics import collect_updates
 from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from walpy.archive import Archive, Stored
     from walpy.backup.change_map import ChangeMap
     from walpy.backup.partition import PartitionResult
@@ -121,14 +126,16 @@ class _Push:
             with waits:
                 backup = start_backup(self.server, self.facts)
             base = self._usable_base(backup)
+            origin, base = (base, None) if self.settings.delta.copies else (None, base)
             if base is not None:
                 backup = replace(backup, name=backup.name + base.suffix)
             stored = StoredBackup(self.archive, backup.name)
             with unfinished(stored, self.server.close):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
-                entries, unchanged = self._divide(listing, base)
+                copied, listing = self._copy(listing, origin, stored)
+                groups, unchanged = self._compose(listing, base)
                 listing = replace(listing, entries=())
-                packed = self._pack(backup, base, entries, stored, progress, alive)
+                packed = copied + self._pack(backup, base, groups, stored, progress, alive)
                 control = self._put_control(listing, stored)
                 databases = self._table_names()
                 alive.check()
@@ -161,14 +168,35 @@ class _Push:
         base = self.wanted_base
         if base is None or not is_usable(base, backup, self.facts, self.wal_archive):
             return None
-        logger.info("Delta backup from %s with LSN %s.", base.name, format_lsn(base.lsn))
+        if not base.copies:
+            logger.info("Delta backup from %s with LSN %s.", base.name, format_lsn(base.lsn))
         return base
 
-    def _divide(self, listing: "Listing", base: Base | None) -> Division:
+    def _copy(
+        self, listing: "Listing", origin: Base | None, stored: StoredBackup
+    ) -> "tuple[list[PartitionResult], Listing]":
+        """Copy parts of an earlier backup; what they are, and the listing without what is in them."""
+        if origin is None:
+            return [], listing
+        copied = copy_parts(open_archive(self.config), origin, listing.entries, stored)
+        return copied.results, replace(listing, entries=tuple(copied.rest))
+
+    def _compose(self, listing: "Listing", base: Base | None) -> "tuple[list[list[Entry]], list[Entry]]":
+        """What is to be packed, in groups that share no tar; and the files that are as the base has them."""
+        composer = self.settings.composer
+        entries: Sequence[Entry] = listing.entries
+        if composer == RATING:
+            entries = rated(entries, collect_updates(self.config, self.server))
+        packed, unchanged = self._divide(entries, base)
+        if composer == RATING:
+            return by_rating(packed, base.files if base else {}), unchanged
+        return by_database(packed) if composer == DATABASE else [packed], unchanged
+
+    def _divide(self, entries: "Sequence[Entry]", base: Base | None) -> Division:
         if base is None:
-            return Division(list(listing.entries), [])
+            return Division(list(entries), [])
         ignores_mtime = self.settings.delta.ignores_mtime
-        return divide(listing.entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
+        return divide(entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
 
     def _secure(self, base: Base | None) -> None:
         """What a delta needs must be there, and stay, before it exists itself."""
@@ -182,7 +210,7 @@ class _Push:
         self,
         backup: RunningBackup,
         base: Base | None,
-        entries: "list[Entry]",
+        groups: "list[list[Entry]]",
         stored: StoredBackup,
         progress: "Progress",
         alive: KeepAlive,
@@ -201,7 +229,7 @@ class _Push:
         return pack_files(
             self.config,
             backup.name,
-            entries,
+            groups,
             self.settings,
             self.limits,
             pages=Pages(self.facts.page_size, backup.lsn if verify else None, base.lsn if base else 0),

@@ -5,7 +5,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.delta_base import DeltaChoice
+from walpy.backup.composers import COPY, DATABASE, RATING, REGULAR
+from walpy.backup.delta_base import LATEST_FULL, DeltaChoice
 from walpy.backup.gojson import free_value, parse
 from walpy.backup.wait import wait_timeout
 from walpy.errors import BackupError, ConfigError, UsageError
@@ -13,9 +14,15 @@ from walpy.errors import BackupError, ConfigError, UsageError
 if TYPE_CHECKING:
     from walpy.config import Config
 
-COMPOSERS = ("WALG_USE_RATING_COMPOSER", "WALG_USE_DATABASE_COMPOSER", "WALG_USE_COPY_COMPOSER")
+# The later one goes before the earlier ones, as in WAL-G.
+COMPOSERS = {
+    "WALG_USE_RATING_COMPOSER": RATING,
+    "WALG_USE_DATABASE_COMPOSER": DATABASE,
+    "WALG_USE_COPY_COMPOSER": COPY,
+}
 DELTA_BASES = ("WALG_DELTA_FROM_NAME", "WALG_DELTA_FROM_USER_DATA")
-DELTA_ORIGINS = ("LATEST", "LATEST_FULL")
+DELTA_ORIGINS = ("LATEST", LATEST_FULL)
+MOST_STEPS = 1 << 31  # of a chain whose full backup is copied from, however long it is
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +43,8 @@ class PushOptions:
 class PushSettings:
     """Checked settings. Sizes in bytes, times in seconds; a stop_timeout of 0 is none.
 
-    workers: tars packed at the same time. threads: what reads and compresses in all of them together.
+    workers: tars packed at the same time. threads: what reads and compresses in all of them together. composer: one
+    of composers.
     """
 
     user_data: object
@@ -47,6 +55,7 @@ class PushSettings:
     stop_timeout: float
     wal_timeout: float
     with_table_names: bool
+    composer: str
     delta: DeltaChoice
 
 
@@ -65,12 +74,19 @@ def check_settings(config: "Config", options: PushOptions) -> PushSettings:
         stop_timeout=config.seconds("WALG_STOP_BACKUP_TIMEOUT"),
         wal_timeout=wait_timeout(config),
         with_table_names=not config.boolean("WALG_DISABLE_PARTIAL_RESTORE"),
+        composer=_composer(config),
         delta=_delta_choice(config, options),
     )
 
 
+def _composer(config: "Config") -> str:
+    return next((name for key, name in reversed(COMPOSERS.items()) if config.boolean(key)), REGULAR)
+
+
 def _delta_choice(config: "Config", options: PushOptions) -> DeltaChoice:
-    is_full = options.full or options.without_files_metadata or config.boolean("WALG_USE_COPY_COMPOSER")
+    if _composer(config) == COPY:
+        return DeltaChoice(max_steps=MOST_STEPS, origin=LATEST_FULL, copies=True)
+    is_full = options.full or options.without_files_metadata
     return DeltaChoice(
         max_steps=0 if is_full else config.integer("WALG_DELTA_MAX_STEPS"),
         origin=config.text("WALG_DELTA_ORIGIN"),
@@ -113,8 +129,6 @@ def _say_what_is_different(config: "Config", options: PushOptions) -> None:
         logger.warning("A base for a delta backup is given, but WALG_DELTA_MAX_STEPS is 0: a full backup is taken")
     if config.boolean("WALG_USE_WAL_DELTA"):
         logger.info("WALG_USE_WAL_DELTA has no effect: changed pages are found by their headers")
-    if any(map(config.boolean, COMPOSERS)):
-        logger.info("Composers only choose which file goes into which tar; walpy divides the files itself")
 
 
 def _concurrency(config: "Config") -> tuple[int, int]:

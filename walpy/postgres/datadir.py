@@ -28,7 +28,8 @@ class Entry:
     path: where it is, without symbolic links in the place of its last part. mode: file type and permissions, as lstat
     gives them. size: bytes of a regular file, else 0. Size and mtime_ns are those of the walk; the file may change.
     has_base: an earlier backup holds the file, so that its changed pages may stand for it. changed: the numbers of
-    those, ascending, where the WAL told them; None: the file's own pages tell.
+    those, ascending, where the WAL told them; None: the file's own pages tell. updates: how often rows of its table
+    were changed, where somebody asked.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Entry:
     gid: int
     has_base: bool = False
     changed: Sequence[int] | None = None
+    updates: int = 0
 
     @property
     def is_file(self) -> bool:

@@ -17,6 +17,7 @@ import google_crc32c
 from walpy.errors import DataCorrupt
 from walpy.postgres.arrays import NDArray, np
 from walpy.postgres.lsn import Lsn, format_lsn
+from walpy.postgres.relation_file import Relation
 
 FOLDER: Final = "pg_wal/summaries"  # below the data directory
 CHUNK_BLOCKS: Final = 1 << 16
@@ -38,14 +39,6 @@ class WalSummary(NamedTuple):
     start: Lsn
     end: Lsn
     path: str
-
-
-class Relation(NamedTuple):
-    """Tablespace, database, and file number; a number of 0 stands for the whole database."""
-
-    tablespace: int
-    database: int
-    number: int
 
 
 class ForkChanges(NamedTuple):

@@ -150,8 +150,8 @@ class Storage(Protocol):
 class CopiesItself(Protocol):
     """A Storage that can copy objects of some other storages without their bytes passing through here."""
 
-    def take(self, source: Storage, item: StoredObject) -> bool:
-        """Copy an object, create-only; False when that cannot be done here, and nothing was.
+    def take(self, source: Storage, item: StoredObject, name: str = "") -> bool:
+        """Copy an object, create-only; False when that cannot be done here, and nothing was. name: unless it stays.
 
         Raises ObjectExists and StorageError as put.
         """

@@ -176,7 +176,7 @@ class GcsStorage:
                 upload.cancel()
                 raise
 
-    def take(self, source: Storage, item: StoredObject) -> bool:
+    def take(self, source: Storage, item: StoredObject, name: str = "") -> bool:
         """Copy an object of another bucket, or folder, of this server; see base.CopiesItself.
 
         Not what is encrypted with a customer's key, and not what these credentials may not read.
@@ -184,7 +184,7 @@ class GcsStorage:
         if not isinstance(source, GcsStorage) or not self._bucket.is_beside(source._bucket):
             return False
         check_name(item.name)
-        key, from_key = self._key(item.name), source._key(item.name)
+        key, from_key = self._key(name or item.name), source._key(item.name)
         attempt = partial(self._bucket.rewrite, key, source._bucket, from_key)
         try:
             return self._bucket.repeat(attempt, f"copy to {self._bucket.shown(key)!r}")

@@ -76,7 +76,7 @@ class S3Storage:
         """Store an object that an earlier request may have stored already, with that token; see base.Storage.put."""
         return self._uploader.put(self._bucket.key(name), [body], create_only=create_only, earlier_token=token)
 
-    def take(self, source: Storage, item: StoredObject) -> bool:
+    def take(self, source: Storage, item: StoredObject, name: str = "") -> bool:
         """Copy an object of another bucket, or folder, of this server; see base.CopiesItself.
 
         Not what is too large for one request, or encrypted with a customer's key, and not what these credentials may
@@ -89,7 +89,7 @@ class S3Storage:
         if here != there or settings.writing.sse_c_key or self.settings.writing.sse_c_key:
             return False
         check_name(item.name)
-        return self._uploader.copy(self._bucket.key(item.name), settings.bucket, join(settings.root, item.name))
+        return self._uploader.copy(self._bucket.key(name or item.name), settings.bucket, join(settings.root, item.name))
 
     def part_requests(self, name: str, *, create_only: bool, token: str) -> SdkPartRequests:
         """Requests of an upload in parts that began elsewhere, its object's token being that one."""

@@ -280,9 +280,9 @@ class DirectS3:
         """Delete objects; see base.Storage.delete."""
         self.sdk.delete(names)
 
-    def take(self, source: Storage, item: StoredObject) -> bool:
+    def take(self, source: Storage, item: StoredObject, name: str = "") -> bool:
         """Copy an object of this server; see base.CopiesItself."""
-        return self.sdk.take(source, item)
+        return self.sdk.take(source, item, name)
 
     def discard_unfinished(self, folder: str) -> int:
         """Abort multipart uploads; see base.Storage.discard_unfinished."""

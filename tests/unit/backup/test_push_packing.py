@@ -75,7 +75,7 @@ def test_every_file_is_stored_once(config: Config, entries: tuple[Entry, ...]) -
     packed = pack_files(
         config,
         BACKUP,
-        sent,
+        [sent],
         settings(config),
         limits,
         pages=Pages(8192),
@@ -111,7 +111,7 @@ def test_the_first_error_of_a_worker_is_raised(config: Config, entries: tuple[En
         pack_files(
             config,
             BACKUP,
-            list(entries),
+            [list(entries)],
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),
@@ -131,7 +131,7 @@ def test_a_missing_pulse_ends_it(config: Config, entries: tuple[Entry, ...]) -> 
         pack_files(
             config,
             BACKUP,
-            list(entries),
+            [list(entries)],
             settings(config),
             RateLimits(None, None),
             pages=Pages(8192),

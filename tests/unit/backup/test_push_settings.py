@@ -27,6 +27,7 @@ def test_defaults() -> None:
         stop_timeout=0,
         wal_timeout=3600,
         with_table_names=True,
+        composer="regular",
         delta=DeltaChoice(),
     )
 
@@ -97,16 +98,9 @@ def test_what_the_user_wants_of_deltas() -> None:
     assert chosen == DeltaChoice(5, "LATEST_FULL", "x", permanent=True, ignores_mtime=True)
 
 
-@pytest.mark.parametrize(
-    ("options", "values"),
-    [
-        (PushOptions(full=True), {}),
-        (PushOptions(without_files_metadata=True), {}),
-        (PushOptions(), {"WALG_USE_COPY_COMPOSER": "true"}),
-    ],
-)
-def test_what_makes_a_backup_full(options: PushOptions, values: dict[str, str]) -> None:
-    assert check(options, WALG_DELTA_MAX_STEPS="5", **values).delta.max_steps == 0
+@pytest.mark.parametrize("options", [PushOptions(full=True), PushOptions(without_files_metadata=True)])
+def test_what_makes_a_backup_full(options: PushOptions) -> None:
+    assert check(options, WALG_DELTA_MAX_STEPS="5").delta.max_steps == 0
 
 
 def test_a_base_that_is_not_used_is_told_about(caplog: pytest.LogCaptureFixture) -> None:
@@ -123,7 +117,12 @@ def test_wal_delta_maps_are_told_about(caplog: pytest.LogCaptureFixture) -> None
     assert "changed pages are found by their headers" in caplog.text
 
 
-def test_composers_are_told_about(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        check(WALG_USE_RATING_COMPOSER="true")
-    assert "divides the files itself" in caplog.text
+def test_composers() -> None:
+    assert check().composer == "regular"
+    chosen = {"WALG_USE_RATING_COMPOSER": "true"}
+    assert check(**chosen).composer == "rating"
+    chosen["WALG_USE_DATABASE_COMPOSER"] = "true"
+    assert check(**chosen, WALG_DELTA_MAX_STEPS="3").composer == "database"
+    chosen["WALG_USE_COPY_COMPOSER"] = "true"
+    assert check(**chosen).composer == "copy"
+    assert check(**chosen).delta.copies
