@@ -30,12 +30,14 @@ from walpy.stream.parallel import Helpers
 from walpy.stream.transform import pump
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from walpy.config import Config
     from walpy.storage.base import Chunk, ObjectReader, Storage
     from walpy.stream.cipher import Cipher
     from walpy.stream.parallel import PieceSource
+
+    Tap = Callable[[Iterable[Chunk]], Iterable[Chunk]]
 
 # Bytes of a WAL file's pieces, for formats that lose nothing by small ones: less fresh memory, which is slow to touch.
 WAL_PIECE_SIZES = {"lz4": 256 << 10}
@@ -170,32 +172,48 @@ class Archive:
         """Undo encode for an object with that extension. Raises DataCorrupt for damaged or truncated data."""
         return self._helpers.decode(codec_for_extension(extension), self.decrypt(chunks))
 
-    def put_wal(self, file_name: str, chunks: "Iterable[Chunk]", *, create_only: bool = True) -> Stored:
-        """Store a WAL file under its name. Raises ObjectExists when create_only and the object is there."""
+    def put_wal(
+        self, file_name: str, chunks: "Iterable[Chunk]", *, create_only: bool = True, tap: "Tap | None" = None
+    ) -> Stored:
+        """Store a WAL file under its name. Raises ObjectExists when create_only and the object is there.
+
+        tap: is given the bytes to store, and passes them on.
+        """
         name = layout.wal_object(file_name, self.codec.extension)
         count = _Count(chunks)
-        stored_size = self.storage.put(name, self.encode(count), create_only=create_only)
+        encoded = self.encode(count)
+        stored_size = self.storage.put(name, tap(encoded) if tap else encoded, create_only=create_only)
         return Stored(name, count.size, stored_size)
 
-    def put_wal_file(self, file_name: str, source: "PieceSource", *, create_only: bool = True) -> Stored:
+    def put_wal_file(
+        self, file_name: str, source: "PieceSource", *, create_only: bool = True, tap: "Tap | None" = None
+    ) -> Stored:
         """As put_wal, from a file that is open: several threads encode it where the codec allows."""
         name = layout.wal_object(file_name, self.codec.extension)
         piece_size = WAL_PIECE_SIZES.get(self.codec.name)
-        stored_size = self.put_pieces(name, source, create_only=create_only, piece_size=piece_size)
+        stored_size = self.put_pieces(name, source, create_only=create_only, piece_size=piece_size, tap=tap)
         return Stored(name, source.size, stored_size)
 
     def put_pieces(
-        self, name: str, source: "PieceSource", *, create_only: bool = False, piece_size: int | None = None
+        self,
+        name: str,
+        source: "PieceSource",
+        *,
+        create_only: bool = False,
+        piece_size: int | None = None,
+        tap: "Tap | None" = None,
     ) -> int:
         """Store an object under its whole name; the bytes kept. Several threads encode it where the codec allows.
 
-        piece_size: None for the format's.
+        piece_size: None for the format's. tap: as in put_wal.
         """
         form = self.codec.pieces
         if form is None or not source.size:
-            return self.storage.put(name, self.encode(source.chunks()), create_only=create_only)
+            encoded = self.encode(source.chunks())
+            return self.storage.put(name, tap(encoded) if tap else encoded, create_only=create_only)
         with closing(self._helpers.encode(form, source, piece_size or form.piece_size)) as chunks:
-            return self.storage.put(name, self.encrypt(chunks), create_only=create_only)
+            encrypted = self.encrypt(chunks)
+            return self.storage.put(name, tap(encrypted) if tap else encrypted, create_only=create_only)
 
     def wal_candidates(self, file_name: str) -> list[str]:
         """Every object name that may hold a WAL file, the configured codec's first, then in WAL-G's probing order.

@@ -1,5 +1,6 @@
 """A whole life with a key: WAL and a backup, made by worker processes, restored and recovered, and damaged."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from tests.fixtures.ciphers import AwsServer, serving
 from tests.fixtures.cluster import archiving
 from tests.fixtures.postgres import ClusterFactory
 from tests.fixtures.recovery import archive_all, recover_fully
+from tests.fixtures.yandex import Cloud
+from walpy.stream.ciphers import DOORS
 
 CONTENT = "select sum(hashtext(t::text)) from t"
 LIBSODIUM = {"WALG_LIBSODIUM_KEY": "a key of more than twenty-five bytes"}
@@ -18,15 +21,32 @@ AWS = {
     "AWS_SECRET_ACCESS_KEY": "y",
 }
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "openpgp"
-OPENPGP = {"WALG_PGP_KEY": (GOLDEN / "cv25519" / "key.asc").read_text().replace("\n", "\\n")}
+KEY = (GOLDEN / "cv25519" / "key.asc").read_bytes()
+OPENPGP = {"WALG_PGP_KEY": KEY.decode().replace("\n", "\\n")}
+WRAPPED_KEY = b"what the key service made of the OpenPGP key"
+ENVELOPE = {
+    "WALG_ENVELOPE_PGP_KEY": base64.b64encode(WRAPPED_KEY).decode(),
+    "WALG_ENVELOPE_PGP_YC_CSE_KMS_KEY_ID": "key-1",
+}
+YANDEX = {"YC_CSE_KMS_KEY_ID": "key-1"}
 LZ4 = b"\x04\x22\x4d\x18"
 
 
-@pytest.mark.parametrize("keys", [LIBSODIUM, AWS, OPENPGP], ids=["libsodium", "AWS KMS", "OpenPGP"])
+@pytest.mark.parametrize(
+    "keys",
+    [LIBSODIUM, AWS, YANDEX, ENVELOPE, OPENPGP],
+    ids=["libsodium", "AWS KMS", "Yandex KMS", "envelope", "OpenPGP"],
+)
 def test_backup_wal_and_recovery(keys: dict[str, str], make_cluster: ClusterFactory, archive_folder: Path) -> None:
-    with serving(AwsServer()) as server:
+    with serving(AwsServer()) as server, serving(Cloud()) as cloud:
+        cloud.wrapped[WRAPPED_KEY] = KEY
         settings, environment = archiving(archive_folder)
-        environment |= {"WALPY_REQUIRE_ENCRYPTION": "true", "AWS_ENDPOINT_URL_KMS": server.url, **keys}
+        environment |= {
+            "WALPY_REQUIRE_ENCRYPTION": "true",
+            "AWS_ENDPOINT_URL_KMS": server.url,
+            **cloud.settings(),
+            **keys,
+        }
         cluster = make_cluster(settings=settings, environment=environment)
         cluster.execute("create table t as select i, md5(i::text) from generate_series(1, 20000) i")
         cluster.walpy(
@@ -43,6 +63,9 @@ def test_backup_wal_and_recovery(keys: dict[str, str], make_cluster: ClusterFact
         restored.walpy("backup-fetch", str(restored.data_directory), "LATEST")
         recover_fully(restored, {**settings, "archive_mode": "off"})
         assert restored.execute(CONTENT) == cluster.execute(CONTENT)
+        asked = {"AWS KMS": server.requests, "Yandex KMS": cloud.requests, "envelope OpenPGP": cloud.requests}
+        door = next(door.name for door in DOORS if any(key in keys for key in door.settings))
+        assert bool(asked.get(door)) == (door in asked)
 
 
 def test_a_damaged_part_fails_the_restore_by_name(make_cluster: ClusterFactory, archive_folder: Path) -> None:

@@ -47,7 +47,11 @@ class OpenPgpCipher:
     @classmethod
     def from_key(cls, data: bytes, *, passphrase: str = "", origin: str = "the OpenPGP key") -> "OpenPgpCipher":
         """A cipher with one keyring for both directions. data: armored or binary."""
-        return cls(lambda: data, lambda: data, passphrase=passphrase, origin=origin)
+
+        def source() -> bytes:
+            return data
+
+        return cls(source, source, passphrase=passphrase, origin=origin)
 
     def __repr__(self) -> str:
         return f"OpenPgpCipher({self._origin})"
@@ -59,6 +63,10 @@ class OpenPgpCipher:
     def check_encryption(self) -> None:
         """Raises ConfigError as encryptor."""
         self.encryptor()
+
+    def can_decrypt(self) -> bool:
+        """Whether there is a secret key that decrypts; gpg's keyring is not asked. Raises ConfigError."""
+        return self._secret is self._public and any(map(_secret_keys, self.certificates()))
 
     def decryptor(self) -> Decryptor:
         """A Transform (a Decoder) that decrypts one object. Raises ConfigError without a usable secret key."""
@@ -90,7 +98,7 @@ class OpenPgpCipher:
             raise ConfigError(f"cannot use {self._origin}: {error}") from None
 
     def _unlock(self, certificates: list[Certificate]) -> list[PrivateKey]:
-        keys = [key for certificate in certificates for key in certificate.secret_keys if can_decrypt(key)]
+        keys = [key for certificate in certificates for key in _secret_keys(certificate)]
         if not keys:
             names = ", ".join(certificate.primary.public.name for certificate in certificates)
             raise SecretKeyMissing(
@@ -108,6 +116,11 @@ class OpenPgpCipher:
             raise ConfigError(f"{PASSPHRASE} does not unlock secret key {key.public.name}") from None
         except ValueError as error:
             raise ConfigError(f"secret key {key.public.name} cannot be used: {error}") from None
+
+
+def _secret_keys(certificate: Certificate) -> list[SecretKey]:
+    """The secret keys that decrypt, locked or not."""
+    return [key for key in certificate.secret_keys if can_decrypt(key)]
 
 
 def from_config(config: Config) -> OpenPgpCipher:

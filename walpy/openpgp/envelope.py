@@ -125,6 +125,10 @@ class EnvelopeCipher:
         """Raises as encryptor; the key that the service decrypts is kept for the objects."""
         self.encryptor()
 
+    def can_decrypt(self) -> bool:
+        """Always: the service gives the private key."""
+        return True
+
     def decryptor(self) -> "EnvelopeDecryptor":
         """A Transform (a Decoder) that decrypts one object by the key in its header."""
         return EnvelopeDecryptor(lambda ciphertext: self._keys.cipher(ciphertext).decryptor())

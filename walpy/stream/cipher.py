@@ -35,6 +35,13 @@ class Cipher(Protocol):
         """Make sure that the next encryptor can be had, before anything else is done. Raises as encryptor."""
         ...
 
+    def can_decrypt(self) -> bool:
+        """Whether what it encrypts can be read back with what is at hand; False where nobody knows without asking.
+
+        Raises ConfigError.
+        """
+        ...
+
     def decryptor(self) -> Decryptor:
         """A fresh decryptor: its pieces are authenticated bytes alone, its finish proves that nothing is missing.
 

@@ -73,6 +73,10 @@ class KmsCipher:
         key, wrapped = self._service.new_key()
         return key, self.header.pack(wrapped)
 
+    def can_decrypt(self) -> bool:
+        """Always."""
+        return True
+
     def decryptor(self) -> "Decryptor":
         """A fresh decryptor; it asks the service when the header is there."""
         return Decryptor(self)

@@ -65,6 +65,10 @@ class SodiumCipher:
     def check_encryption(self) -> None:
         """A key that is there encrypts."""
 
+    def can_decrypt(self) -> bool:
+        """Always."""
+        return True
+
     def decryptor(self) -> "Decryptor":
         """A fresh decryptor."""
         return Decryptor(self._key)

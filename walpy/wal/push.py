@@ -7,6 +7,7 @@ durably. Memory: one READ_SIZE buffer, the codec's state and what the storage's 
 import logging
 import os
 from enum import Enum
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from walpy import layout
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from walpy.archive import Archive
+    from walpy.archive import Archive, Stored
     from walpy.config import Config
+    from walpy.wal.pushed import PushRecords
+
+PUSHED_MODULE = "walpy.wal.pushed"  # imported on hosts with public keys alone
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +157,7 @@ class WalPush:
                 self._accept_equal(source, found)
                 return
         try:
-            stored = self._archive.put_wal_file(name, source, create_only=overwrite is not Overwrite.REPLACE)
+            stored = self._put(source, create_only=overwrite is not Overwrite.REPLACE)
         except ObjectExists:
             existing = layout.wal_object(name, self._archive.codec.extension)
             try:
@@ -161,19 +165,52 @@ class WalPush:
             except SecretKeyMissing:
                 # As WAL-G, which compares nothing: a server that repeats a file after a crash must not be stuck.
                 logger.warning("%s is stored again: without the secret key it cannot be compared", existing)
-                self._archive.put_wal_file(name, source, create_only=False)
+                self._put(source, create_only=False)
             return
         logger.info("FILE PATH: %s", stored.name.removeprefix(f"{layout.WAL_FOLDER}/"))
 
+    def _put(self, source: SourceFile, *, create_only: bool) -> "Stored":
+        """Store a file; where it cannot be read back, note what was stored."""
+        name, cipher = os.path.basename(source.path), self._archive.cipher
+        if cipher is None or cipher.can_decrypt():
+            return self._archive.put_wal_file(name, source, create_only=create_only)
+        pushed = import_module(PUSHED_MODULE)
+        digest = pushed.Digest()
+        stored = self._archive.put_wal_file(name, source, create_only=create_only, tap=digest.passing)
+        record = pushed.Record(pushed.digest_of(source.chunks()), stored.name, str(digest))
+        self._records().note(name, record)
+        return stored
+
+    def _records(self) -> "PushRecords":
+        records: PushRecords = import_module(PUSHED_MODULE).PushRecords(self._state, archive_url(self.config))
+        return records
+
     def _accept_equal(self, source: SourceFile, name: str) -> None:
-        with self._archive.open_wal_object(os.path.basename(source.path), name) as chunks:
-            is_equal = source.equals(chunks)
+        try:
+            with self._archive.open_wal_object(os.path.basename(source.path), name) as chunks:
+                is_equal = source.equals(chunks)
+        except SecretKeyMissing:
+            found = self._is_equal_as_noted(source, name)
+            if found is None:
+                raise
+            is_equal = found
         if not is_equal:
             raise WalConflict(
                 f"WAL file '{source.path}' already archived, contents differ, unable to overwrite",
                 f"Two clusters may share this prefix. The archived object is {name} in {self._archive.storage.url}.",
             )
         logger.info("WAL file '%s' already archived with equal content, skipping", source.path)
+
+    def _is_equal_as_noted(self, source: SourceFile, name: str) -> bool | None:
+        """Whether an object holds a file, by what this host noted when it stored it; None when that does not tell."""
+        record = self._records().find(os.path.basename(source.path))
+        if record is None or record.object_name != name:
+            return None
+        digest_of = import_module(PUSHED_MODULE).digest_of
+        if digest_of(source.chunks()) != record.content:
+            return False
+        with self._archive.storage.open(name) as reader:
+            return True if digest_of(reader) == record.stored else None
 
 
 def _overwrite(config: "Config") -> Overwrite:

@@ -20,21 +20,16 @@ from tests.unit.wal.synthetic import (
     stored,
 )
 from walpy.archive import Archive
-from walpy.config import Config
 from walpy.errors import (
     ConfigError,
     DataCorrupt,
     Interrupted,
     InvalidWal,
-    SecretKeyMissing,
     StorageUnavailable,
     WalConflict,
     WalpyError,
 )
 from walpy.storage.base import Chunk
-from walpy.stream.cipher import Decryptor
-from walpy.stream.codecs import codec
-from walpy.stream.transform import Transform
 from walpy.wal.push import finish_marked, wal_push
 
 HISTORY = "00000002.history"
@@ -399,36 +394,3 @@ def ahead_finishes_first(archive: Archive) -> Iterator[None]:
     archive.storage.put = put_last  # type: ignore[method-assign]
     yield
     archive.storage.put = put  # type: ignore[method-assign]
-
-
-class PublicKeys:
-    """A cipher that encrypts (hardly) and has no secret key."""
-
-    name = "public keys"
-
-    def encryptor(self) -> Transform:
-        return codec("none", Config.from_mapping({})).encoder()
-
-    def check_encryption(self) -> None:
-        pass
-
-    def decryptor(self) -> Decryptor:
-        raise SecretKeyMissing("cannot decrypt")
-
-
-def test_what_cannot_be_compared_is_stored_again(
-    data: DataDirectory, archive: Archive, caplog: pytest.LogCaptureFixture
-) -> None:
-    archive.__dict__["cipher"] = PublicKeys()
-    path = data.add(FIRST)
-    wal_push(archive, path)
-    first = archive.storage.stat(f"wal_005/{FIRST}.lz4")
-    wal_push(archive, path)
-    assert "is stored again: without the secret key it cannot be compared" in caplog.text
-    assert archive.storage.stat(f"wal_005/{FIRST}.lz4").modified_ns > first.modified_ns
-    history = data.add(HISTORY, b"5 b\n")
-    wal_push(archive, history)
-    with pytest.raises(SecretKeyMissing):
-        wal_push(archive, history)
-    archive.__dict__["cipher"] = None
-    assert content(archive, FIRST) == segment(FIRST)

@@ -66,9 +66,9 @@ def cluster(path: Path, timeline: int, checkpoint: int, parted: int = 0) -> Data
     return data
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    archive = archive_in(tmp_path / "archive")
+@pytest.fixture(params=["", "a key of more than twenty-five bytes"], ids=["plain", "encrypted"])
+def archive(tmp_path: Path, request: pytest.FixtureRequest) -> Archive:
+    archive = archive_in(tmp_path / "archive", WALG_LIBSODIUM_KEY=request.param)
     for timeline, numbers in ((1, range(1, 6)), (2, range(5, 10))):
         for number in numbers:
             name = segment_name(timeline, number, MIB)
@@ -118,6 +118,7 @@ def test_what_is_no_pair(tmp_path: Path, archive: Archive) -> None:
 
 def test_the_command_line(tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WALG_FILE_PREFIX", archive.config.prefix())
+    monkeypatch.setenv("WALG_LIBSODIUM_KEY", archive.config.text("WALG_LIBSODIUM_KEY"))
     target = cluster(tmp_path / "target", 1, 6 * MIB + 40)
     source = cluster(tmp_path / "source", 2, 9 * MIB + 40, 5 * MIB + 40)
     assert main(["wal-restore", str(target.path), str(source.path)]) == 0

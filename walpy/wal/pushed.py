@@ -1,0 +1,105 @@
+"""What this host archived lately, for hosts with public keys alone, which cannot read it back to compare.
+
+A record says of one WAL file what its content was, and what bytes were stored. When PostgreSQL asks for the file again,
+after a crash, equal content whose object is unchanged is recognised, and other content refused, without a secret key.
+Records lie in the state folder, are not synced, and bounded: a missing one costs a second upload.
+
+The digests tell accidents apart, not attacks: who holds the public key and may write to the archive needs no collision.
+"""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import xxhash
+
+from walpy.storage.base import Chunk
+from walpy.wal.status import replace_file
+
+RECORD_FOLDER: Final = "walpy/pushed"  # below the state folder
+RECORD_VERSION: Final = 1
+MOST_RECORDS: Final = 128  # more than is ever archived ahead of PostgreSQL by default (32), some times over
+
+logger = logging.getLogger(__name__)
+
+
+class Digest:
+    """A digest of 128 bits of the chunks that pass."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_128()
+
+    def passing(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The chunks."""
+        for chunk in chunks:
+            self._state.update(chunk)
+            yield chunk
+
+    def __str__(self) -> str:
+        return self._state.hexdigest()
+
+
+def digest_of(chunks: Iterable[Chunk]) -> str:
+    """The digest of chunks."""
+    digest = Digest()
+    for _ in digest.passing(chunks):
+        pass
+    return str(digest)
+
+
+class Record(NamedTuple):
+    """One file that was archived. content: digest of the file. object_name, stored: the object, digest of its bytes."""
+
+    content: str
+    object_name: str
+    stored: str
+
+
+class PushRecords:
+    """The records of one state folder (None: no place for them) for one archive; those for another do not count."""
+
+    def __init__(self, state: str | None, archive_url: str) -> None:
+        self._folder = os.path.join(state, RECORD_FOLDER) if state else None
+        self._archive_url = archive_url
+
+    def find(self, name: str) -> Record | None:
+        """What was noted for a WAL file."""
+        if self._folder is None:
+            return None
+        try:
+            with open(os.path.join(self._folder, name), "rb") as file:
+                document = json.loads(file.read())
+            record = Record(**{field: str(document[field]) for field in Record._fields})
+            return record if document == self._document(record) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note(self, name: str, record: Record) -> None:
+        """Remember what was archived, and forget the oldest. A failure is only logged."""
+        if self._folder is None:
+            return
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            replace_file(os.path.join(self._folder, name), json.dumps(self._document(record)).encode())
+            self._forget_oldest(self._folder)
+        except OSError as error:
+            logger.warning("cannot note what was archived as %s: %s", name, error)
+
+    def _forget_oldest(self, folder: str) -> None:
+        with os.scandir(folder) as entries:
+            paths = [entry.path for entry in entries]
+        if len(paths) <= MOST_RECORDS:
+            return
+        moments: dict[str, float] = {}
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # another thread forgets too
+                moments[path] = os.stat(path).st_mtime
+        for path in sorted(moments, key=lambda path: (moments[path], path))[: len(moments) - MOST_RECORDS]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _document(self, record: Record) -> dict[str, object]:
+        return {"walpy": RECORD_VERSION, "archive": self._archive_url, **record._asdict()}
