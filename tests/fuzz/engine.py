@@ -4,6 +4,7 @@ An input is of interest when it ends a reader at a place, or on a way to that pl
 of the traceback stand in for coverage. A run is decided by its seed.
 """
 
+import gc
 import random
 import time
 import traceback
@@ -17,6 +18,7 @@ from walpy.errors import WalpyError
 
 MOST_CHANGES = 4
 MOST_KEPT = 400  # inputs
+COLLECTED = 64  # executions between collections: a kept error and the frames that saw it are a cycle of some 100 KiB
 
 
 class Finding(Exception):
@@ -79,16 +81,21 @@ def fuzz(target: Target, *, seconds: float = 0.0, executions: int = 0, seed: int
     with watched():
         for data in corpus:
             execute(target, data, run)
+        gc.collect()
+        gc.freeze()  # what is there by now need not be looked at again
         memory, started = MemoryLimit(), time.monotonic()
         while run.executions < executions or run.seconds < seconds:
             data = changed(target, corpus, chance)
             if execute(target, data, run) and len(corpus) < MOST_KEPT:
                 corpus.append(data)
             run.seconds = time.monotonic() - started
+            if run.executions % COLLECTED == 0:
+                gc.collect()
             try:
                 memory.check()
             except AssertionError as error:
                 raise Finding(target.name, data, str(error)) from None
+    gc.unfreeze()
     return run
 
 

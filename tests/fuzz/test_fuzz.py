@@ -12,7 +12,7 @@ from tests.fuzz.mutate import packets_of
 from tests.fuzz.targets import TARGETS, Target, check_reader
 from walpy.errors import DataCorrupt, WalpyError
 
-EXECUTIONS = 600
+EXECUTIONS = 400
 
 
 @pytest.mark.parametrize("name", TARGETS)

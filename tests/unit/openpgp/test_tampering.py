@@ -212,7 +212,7 @@ def test_partial_bodies_of_one_byte() -> None:
 
 
 def test_a_chunk_of_bodies_of_one_byte_costs_little_memory() -> None:
-    data = b"\xd2" + b"\xe0\x01" * (256 << 10)
+    data = b"\xd2" + b"\xe0\x01" * (64 << 10)
     stream = reader()
     tracemalloc.start()
     with suppress(DataCorrupt):
