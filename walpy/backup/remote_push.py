@@ -189,8 +189,8 @@ class _RemotePush:
                     else:
                         repacked.add(archive)
                 end = self.stream.finish()
-                if ranges is None:
-                    raise DataCorrupt("the server sent no manifest")
+                if ranges is None or repacked.received:
+                    raise DataCorrupt("the server's last word was no manifest of all that it sent")
                 _check_end(start, end)
                 check_ranges(ranges, start.timeline, start.lsn, end.lsn)
                 uploads.finish()

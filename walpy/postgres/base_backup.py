@@ -95,9 +95,10 @@ class BaseBackup(ReplicationConnection):
         super().__init__(config, address)
         self.seconds_waited = 0.0
         self._is_running = False
+        self._verifies_checksums = False
         self._ahead: pq.abc.PGresult | None = None  # what came behind a COPY
         self._next_message: memoryview | None = None  # what begins the next archive
-        self._copies: list[SentArchive] = []  # up to version 14: those to come, without their chunks
+        self._listed: list[SentArchive] = []  # those to come, without their chunks, in their order
 
     def close(self) -> None:
         """Close the connection; the server ends a backup that is not finished."""
@@ -109,6 +110,7 @@ class BaseBackup(ReplicationConnection):
     def start(self, options: BaseBackupOptions) -> BackupStart:
         """Start the backup, with a fast checkpoint."""
         command = base_backup_command(options, self.version_num)
+        self._verifies_checksums = options.verify_checksums
         try:
             self._libpq.send_query(command.encode())
         except psycopg.Error as error:
@@ -116,7 +118,7 @@ class BaseBackup(ReplicationConnection):
         self._is_running = True
         ((lsn, timeline, *_),) = self._next_rows()
         rows = [(oid, location.decode("utf-8", "surrogateescape")) for oid, location, *_ in self._next_rows()]
-        self._copies = [SentArchive(iter(()), int(oid) if oid else None) for oid, _ in rows]
+        self._listed = [SentArchive(iter(()), int(oid) if oid else None) for oid, _ in rows]
         tablespaces = tuple(SentTablespace(int(oid), location) for oid, location in rows if oid)
         return BackupStart(parse_lsn(lsn.decode()), int(timeline), tablespaces)
 
@@ -125,7 +127,7 @@ class BaseBackup(ReplicationConnection):
         if self.version_num >= ONE_COPY_VERSION:
             yield from self._archives_of_one_copy()
             return
-        for archive in (*self._copies, SentArchive(iter(()), is_manifest=True)):
+        for archive in (*self._listed, SentArchive(iter(()), is_manifest=True)):
             chunks = self._copy()
             yield archive._replace(chunks=chunks)
             _read_to_end(chunks)
@@ -138,7 +140,7 @@ class BaseBackup(ReplicationConnection):
             self._expect(self._result(), pq.ExecStatus.COMMAND_OK, _WHAT)
         except PostgresError as error:
             # All was sent, and told: this says only that warnings about pages were among the messages before.
-            if not isinstance(error.__cause__, errors.DataCorrupted):
+            if not (self._verifies_checksums and isinstance(error.__cause__, errors.DataCorrupted)):
                 raise
             has_corrupt_pages = True
         self._is_running = False
@@ -149,6 +151,10 @@ class BaseBackup(ReplicationConnection):
         self._next_message = next(messages, None)
         while self._next_message is not None:
             archive = _announced(self._next_message)
+            if archive.tablespace is not None and archive.tablespace not in {
+                known.tablespace for known in self._listed
+            }:
+                raise DataCorrupt(f"a base backup holds tablespace {archive.tablespace}, which was not announced")
             chunks = self._chunks_of_one(messages)
             yield archive._replace(chunks=chunks)
             _read_to_end(chunks)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
 
 CANCEL_SECONDS = 0.5  # a signal leaves 1.5 s for everything
+RIGHTS = "The role needs REPLICATION, and a line for the database `replication` in pg_hba.conf."
 
 
 class Identity(NamedTuple):
@@ -37,7 +38,10 @@ class ReplicationConnection:
 
     def __init__(self, config: "Config", address: "Mapping[str, ConnParam] | None" = None) -> None:
         """address: what of the settings is replaced, such as Server.address."""
-        self._connection = open_connection(config, **{**(address or {}), "replication": "yes"})
+        try:
+            self._connection = open_connection(config, **{**(address or {}), "replication": "yes"})
+        except PostgresError as error:  # an ordinary connection, which every command has before, succeeded
+            raise type(error)(str(error), f"{RIGHTS} One of max_wal_senders must be free.") from error
         self._connection.add_notice_handler(log_notice)
         self._place = place_of(self._connection)
         self._libpq = self._connection.pgconn
@@ -109,7 +113,7 @@ def rows_of(result: "pq.abc.PGresult") -> list[list[bytes]]:
 
 def _hint(error: psycopg.Error) -> str:
     if isinstance(error, errors.InsufficientPrivilege):
-        return "The role needs REPLICATION, and a line for the database `replication` in pg_hba.conf."
+        return RIGHTS
     if isinstance(error, errors.ObjectInUse):
         return "Another wal-receive is at work, or the server has not noticed yet that an earlier one is gone."
     if isinstance(error, errors.UndefinedFile):
