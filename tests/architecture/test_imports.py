@@ -51,6 +51,7 @@ LAYERS = [
         "walpy.wal",
         "walpy.backup",
         "walpy.objects",
+        "walpy.object_listing",
         "walpy.inspecting",
         "walpy.comparing",
         "walpy.copying",

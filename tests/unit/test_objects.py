@@ -15,18 +15,8 @@ from tests.unit.wal.synthetic import archive_in
 from walpy.archive import Archive
 from walpy.cli import main
 from walpy.errors import DataCorrupt, ObjectExists, StorageError, UsageError
-from walpy.objects import (
-    check_read,
-    check_write,
-    fetch_object,
-    list_objects,
-    matching_objects,
-    pattern_fits,
-    remove_objects,
-    stat_object,
-    store_file,
-    write_object,
-)
+from walpy.object_listing import list_objects, matching_objects, pattern_fits, stat_object
+from walpy.objects import check_read, check_write, fetch_object, remove_objects, store_file, write_object
 
 CASES: dict[str, dict[str, Any]] = {
     case["file"].removesuffix(".txt"): case for case in json.loads((GOLDEN / "cli-output/st-cases.json").read_text())
