@@ -207,16 +207,22 @@ def copy(
     source: Annotated[str, typer.Option("--from", metavar="FILE", help="Configuration of the source.")] = "",
     target: Annotated[str, typer.Option("--to", metavar="FILE", help="Configuration of the target.")] = "",
     prefix: Annotated[str, typer.Option("--prefix", "-p", help="Of the names; default: all.", show_default=False)] = "",
-    decrypt_source: Annotated[bool, typer.Option("--decrypt-source", "-d", help="Not in this version.")] = False,
-    encrypt_source: Annotated[bool, typer.Option("--encrypt-source", "-e", help="Not in this version.")] = False,
+    decrypt_source: Annotated[
+        bool, typer.Option("--decrypt-source", "-d", help="Decrypt, with the source's keys.")
+    ] = False,
+    encrypt_source: Annotated[
+        bool, typer.Option("--encrypt-source", "-e", help="Encrypt, with the target's keys.")
+    ] = False,
 ) -> None:
     """Copy objects to another archive, as they are stored. Run it again after a failure: it goes on where it was."""
     from walpy.copying import copy_objects
+    from walpy.recrypting import Recryption
 
-    if decrypt_source or encrypt_source:
-        raise UsageError("st copy moves objects as they are stored; this version changes no encryption", "Use WAL-G.")
     archives = separate_archives(ctx, source, target)
-    copy_objects(*archives, prefix, progress_for(archives[0].config))
+    recryption = None
+    if decrypt_source or encrypt_source:
+        recryption = Recryption(*archives, decrypt=decrypt_source, encrypt=encrypt_source)
+    copy_objects(*archives, prefix, progress_for(archives[0].config), recryption)
 
 
 @check.command("read", cls=Command)

@@ -55,6 +55,7 @@ LAYERS = [
         "walpy.inspecting",
         "walpy.comparing",
         "walpy.copying",
+        "walpy.recrypting",
         "walpy.moving",
         "walpy.pgbackrest",
     ],
