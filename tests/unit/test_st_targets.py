@@ -105,3 +105,14 @@ def test_a_pattern_removes_folders_as_well(run: Run, places: Places, capsys: pyt
     assert places.objects("c") == ["every"]
     assert run("stat", "-g", "every") == 1
     assert "the --glob flag isn't supported by 'stat'" in capsys.readouterr().err
+
+
+def test_without_failover_storages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WALG_FILE_PREFIX", str(tmp_path))
+    for name in ("", "default", "all"):
+        assert main(["st", "ls", "--target", name]) == 0
+    assert "storage default" in capsys.readouterr().err
+    assert main(["st", "ls", "--target", "second"]) == 1
+    assert 'unknown storage "second"' in capsys.readouterr().err
