@@ -2,9 +2,10 @@
 
 import difflib
 import sys
+from collections.abc import Iterator
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from walpy.archive import Archive, open_stored
 from walpy.cli_invocation import Invocation
@@ -69,6 +70,25 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """Says which command is unknown, which one may be meant, and what is WAL-G's alone."""
 
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own kind
+        """Parse; flags of the commands below may stand before their names, as in cobra."""
+        if ctx.parent is None or ctx.resilient_parsing:
+            return super().parse_args(ctx, args)
+        return super().parse_args(ctx, self._flags_last(args))
+
+    def _flags_last(self, args: list[str]) -> list[str]:
+        options = {name: option for option in _options_below(self) for name in option.opts}
+        position = 0
+        while position < len(args) and args[position].startswith("-"):
+            name, equals, _ = args[position].partition("=")
+            has_value = bool(equals)
+            if not name.startswith("--"):
+                name, has_value = name[:2], len(args[position]) > 2
+            if name not in options:
+                return args
+            position += 1 if has_value or getattr(options[name], "is_flag", False) else 2
+        return args[position : position + 1] + args[:position] + args[position + 1 :] if position < len(args) else args
+
     def resolve_command(self, ctx: typer.Context, args: list[str]):  # type: ignore[no-untyped-def,override]
         """Find the command, or raise ParserError in cobra's words."""
         if not ctx.resilient_parsing and args[0] not in self.commands:
@@ -81,6 +101,13 @@ class Group(TyperGroup):
         visible = [command for command, item in self.commands.items() if not item.hidden]
         near = difflib.get_close_matches(name, visible)
         return "\n\nDid you mean this?" + "".join(f"\n\t{command}" for command in near) if near else ""
+
+
+def _options_below(group: TyperGroup) -> Iterator[TyperOption]:
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from _options_below(command)
+        yield from (item for item in command.params if isinstance(item, TyperOption))
 
 
 def _count(least: int, most: int) -> str:

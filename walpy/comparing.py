@@ -52,18 +52,21 @@ def same_content(one: Storage, other: Storage, name: str) -> bool:
 def same_bytes(one: Storage, other: Storage, name: str) -> bool:
     """The same by reading both."""
     with one.open(name) as here, other.open(name) as there:
-        if here.size != there.size:
-            return False
-        rest = iter(there)
-        pending = b""
-        for chunk in here:
-            expected = bytes(chunk)
-            while len(pending) < len(expected):
-                more = bytes(next(rest, b""))
-                if not more:
-                    return False
-                pending += more
-            if not pending.startswith(expected):
+        return here.size == there.size and same_chunks(here, there)
+
+
+def same_chunks(one: Iterable[Chunk], other: Iterable[Chunk]) -> bool:
+    """Whether two streams hold the same bytes, however they are cut."""
+    rest = iter(other)
+    pending = b""
+    for chunk in one:
+        expected = bytes(chunk)
+        while len(pending) < len(expected):
+            more = next(rest, None)
+            if more is None:
                 return False
-            pending = pending[len(expected) :]
-        return not pending and not any(len(chunk) for chunk in rest)
+            pending += bytes(more)
+        if not pending.startswith(expected):
+            return False
+        pending = pending[len(expected) :]
+    return not pending and not any(len(chunk) for chunk in rest)

@@ -9,12 +9,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from walpy.archive import Archive
 from walpy.errors import BackupError, ConfigError
 from walpy.progress import Progress
 from walpy.storage.base import Chunk, CopiesItself, Storage, StoredObject
+
+if TYPE_CHECKING:
+    from walpy.recrypting import Recryption
 
 PARALLEL: Final = 8  # objects copied at the same time
 
@@ -40,7 +43,9 @@ class Conflict(BackupError):
 class Copying:
     """Compares and copies objects. Raises ConfigError for one archive on both sides."""
 
-    def __init__(self, source: Archive, target: Archive, progress: Progress) -> None:
+    def __init__(
+        self, source: Archive, target: Archive, progress: Progress, recryption: "Recryption | None" = None
+    ) -> None:
         check_distinct(source, target)
         self.source = source
         self.target = target
@@ -49,6 +54,7 @@ class Copying:
         self._copied_size = 0
         self._present = 0
         self._progress = progress
+        self._recryption = recryption
 
     @property
     def summary(self) -> CopySummary:
@@ -64,6 +70,10 @@ class Copying:
             self.size += item.size
             return True
         self._present += 1
+        if self._recryption is not None:
+            if not self._recryption.is_same(item.name):
+                raise Conflict(f'destination object "{item.name}" conflicts with source: the contents differ')
+            return False
         if present.size != item.size:
             raise Conflict(
                 f'destination object "{item.name}" conflicts with source: source size {item.size}, '
@@ -82,6 +92,10 @@ class Copying:
             self._progress.advance(item.size)
 
     def _copy(self, item: StoredObject) -> None:
+        if self._recryption is not None:
+            self._recryption.copy(item.name)
+            logger.info('Copied "%s" to "%s", its encryption changed.', item.name, item.name)
+            return
         copy_object(self.source.storage, self.target.storage, item)
         logger.info('Copied "%s" to "%s" without transformation.', item.name, item.name)
 
@@ -137,13 +151,15 @@ def pairs(
         yield item, other if other is not None and other.name == item.name else None
 
 
-def copy_objects(source: Archive, target: Archive, prefix: str, progress: Progress) -> CopySummary:
+def copy_objects(
+    source: Archive, target: Archive, prefix: str, progress: Progress, recryption: "Recryption | None" = None
+) -> CopySummary:
     """Copy every object whose name begins with prefix (all, when it is empty).
 
-    First everything is compared: an object that the target has in another size ends it before anything is written.
-    Raises Conflict, ConfigError, StorageError.
+    First everything is compared: an object that the target has in another size (with recryption: with other plain
+    content) ends it before anything is written. Raises Conflict, ConfigError, StorageError, and what Recryption does.
     """
-    copying = Copying(source, target, progress)
+    copying = Copying(source, target, progress, recryption)
     folder = prefix.rpartition("/")[0]
 
     def found() -> Iterator[tuple[StoredObject, StoredObject | None]]:

@@ -100,6 +100,6 @@ def test_the_command(source: Archive, target: Archive, tmp_path: Path, capsys: p
     assert main([*arguments, "-p", "a"]) == 0
     assert content(target) == {"a": b"1"}
     assert main([*arguments, "--decrypt-source"]) == 1
-    assert "changes no encryption" in capsys.readouterr().err
+    assert "--decrypt-source: no key is set" in capsys.readouterr().err
     assert main(["st", "copy", "--from", str(files[0])]) == 1
     assert 'required flag(s) "to" not set' in capsys.readouterr().err

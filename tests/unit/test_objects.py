@@ -1,123 +1,15 @@
-"""walpy st: prints what WAL-G printed, leaves what WAL-G left, and does what its help says."""
+"""Single objects: stored, read, removed, found by patterns, and checked; WAL-G's cases are in test_st_cases."""
 
 import io
-import json
-import os
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.fixtures.golden import GOLDEN, RICH, golden_archive
 from tests.unit.wal.synthetic import archive_in
 from walpy.archive import Archive
-from walpy.cli import main
-from walpy.errors import DataCorrupt, ObjectExists, StorageError, UsageError
-from walpy.objects import (
-    check_read,
-    check_write,
-    fetch_object,
-    list_objects,
-    matching_objects,
-    pattern_fits,
-    remove_objects,
-    stat_object,
-    store_file,
-    write_object,
-)
-
-CASES: dict[str, dict[str, Any]] = {
-    case["file"].removesuffix(".txt"): case for case in json.loads((GOLDEN / "cli-output/st-cases.json").read_text())
-}
-HISTORY = b'1\t0/201C438\tat restore point "fork_here"\n'
-
-
-@pytest.fixture
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, utc: None) -> Callable[[str], int]:
-    """Runs a case on a copy of the archive that WAL-G had, in a directory of its own; its exit code."""
-    root = golden_archive(RICH).copy(tmp_path / "copy") / "archive"
-    for path in root.glob("basebackups_005/*_sentinel.json"):  # renamed in the captures, times kept
-        modified_ns = path.stat().st_mtime_ns
-        path.write_bytes(path.read_bytes().replace(b"/tmp/fx/", b"/srv/fx/"))
-        os.utime(path, ns=(modified_ns, modified_ns))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WALG_FILE_PREFIX", str(root))
-    return lambda name: main(CASES[name]["args"])
-
-
-def objects_of(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize(
-    "name", ["st-ls", "st-ls-folder", "st-ls-missing", "st-ls-glob", "st-ls-glob-folder", "st-cat", "st-cat-decompress"]
-)
-def test_what_is_shown(name: str, run: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(name) == 0
-    assert capsys.readouterr().out == CASES[name]["stdout"]
-
-
-def test_a_recursive_listing(run: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
-    """Times of all but the sentinels are those of the copy."""
-    assert run("st-ls-r") == 0
-    shown, expected = (text.splitlines() for text in (capsys.readouterr().out, CASES["st-ls-r"]["stdout"]))
-    assert [line.split()[::5] for line in shown[1:]] == [line.split()[::5] for line in expected[1:]]  # kind, name
-    assert {line for line in shown if "sentinel" in line} == {line for line in expected if "sentinel" in line}
-
-
-def test_files_go_to_and_fro(run: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tmp_path / "copy/archive"
-    before = objects_of(root)
-    assert run("st-get") == 0
-    assert (tmp_path / "got.history").read_bytes() == HISTORY
-    assert (tmp_path / "got.history").stat().st_mode & 0o777 == 0o640
-    assert run("st-get") == 1  # it is there already
-    assert "It must not exist yet" in capsys.readouterr().err
-    assert run("st-get-raw") == 0
-    assert (tmp_path / "got.history.lz4").read_bytes() == (root / "wal_005/00000002.history.lz4").read_bytes()
-    assert run("st-put") == 0
-    assert objects_of(root) - before == set(CASES["st-put"]["added"])
-    for name in ("st-put-again", "st-put-raw"):
-        assert run(name) == 1
-        assert "object extra/file.lz4 already exists. To overwrite it, add the -f flag" in capsys.readouterr().err
-    assert run("st-put-force") == 0
-    assert (root / "extra/file").read_bytes() == HISTORY
-    assert run("st-ls-extra") == 0
-    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]] == ["file", "file.lz4"]
-    assert run("st-rm") == 0
-    assert not (root / "extra/file").exists()
-    assert (root / "extra/file.lz4").exists()
-    assert run("st-rm-folder") == 0
-    assert not (root / "wal_005").exists()
-
-
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case["exit"] and "put" not in name])
-def test_what_is_refused(name: str, run: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(name) == 1
-    assert "Error: " in (shown := capsys.readouterr()).err or "ERROR: " in shown.err
-    assert shown.out == ""
-
-
-@pytest.mark.parametrize("name", ["st-check-read", "st-check-write"])
-def test_checks(name: str, run: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = objects_of(tmp_path / "copy/archive")
-    assert run(name) == 0
-    assert CASES[name]["stderr"].split(" ", 3)[3].strip() in capsys.readouterr().err
-    assert objects_of(tmp_path / "copy/archive") == before
-
-
-# ---- by themselves
+from walpy.errors import DataCorrupt, ObjectExists, StorageError, UsageError, WalpyError
+from walpy.object_listing import list_objects, matching_objects, pattern_fits, stat_object
+from walpy.objects import check_read, check_write, fetch_object, remove_objects, store_file, write_object
 
 
 @pytest.fixture
@@ -210,8 +102,9 @@ def test_objects_are_found_by_pattern(archive: Archive) -> None:
         matching_objects(archive, "wal_005/z*")
 
 
-def test_other_storages(run: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("", "default", "all"):
-        assert main(["st", "ls", "--target", name]) == 0
-    assert main(["st", "ls", "--target", "second"]) == 1
-    assert 'unknown storage "second"' in capsys.readouterr().err
+def test_a_file_that_exists_is_not_fetched_over(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "got").write_text("old")
+    with pytest.raises(WalpyError, match="cannot make") as raised:
+        fetch_object(archive, "top", str(tmp_path / "got"))
+    assert raised.value.hint == "It must not exist yet."
+    assert (tmp_path / "got").read_text() == "old"

@@ -35,6 +35,17 @@ class StoredObject(NamedTuple):
     modified_ns: int  # UTC, nanoseconds since the epoch
 
 
+class ObjectVersion(NamedTuple):
+    """One version of an object, or the mark that it was deleted (is_deletion; it has no size); see KeepsVersions."""
+
+    name: str
+    version: str
+    size: int
+    modified_ns: int
+    is_latest: bool
+    is_deletion: bool
+
+
 class Folder(NamedTuple):
     """Direct children of a folder, both in name order; folder names are full and end without a slash."""
 
@@ -168,6 +179,39 @@ class TellsContent(Protocol):
         The digest: lower-case hex digits of the MD5; for an object stored in parts any other text that differs where
         the content does; empty where the storage does not know.
         """
+        ...
+
+
+class Versions(Protocol):
+    """All versions of the objects of a storage."""
+
+    def list(self, folder: str = "", *, recursive: bool = True) -> "Iterator[ObjectVersion]":
+        """Versions of the objects below a folder, or of its direct children, by name, an object's newest first."""
+        ...
+
+    def list_folders(self, folder: str = "") -> "Iterator[str]":
+        """Folders directly below one, also those whose objects are all deleted."""
+        ...
+
+    def of(self, name: str) -> "Iterator[ObjectVersion]":
+        """Versions of one object, the newest first."""
+        ...
+
+    def delete(self, versions: Iterable[ObjectVersion]) -> None:
+        """Remove these versions for good; missing ones are ignored, any failure is raised."""
+        ...
+
+    def hide(self, names: Iterable[str]) -> None:
+        """Delete objects so that their versions stay."""
+        ...
+
+
+@runtime_checkable
+class KeepsVersions(Protocol):
+    """A Storage that may keep what was replaced or deleted."""
+
+    def versions(self) -> Versions | None:
+        """Its versions; None when it is not set up to keep any."""
         ...
 
 

@@ -20,6 +20,7 @@ from walpy.storage.s3_part_requests import SdkPartRequests
 from walpy.storage.s3_read import S3Reader, Source, explain_refusal, open_object
 from walpy.storage.s3_settings import S3Settings, read_settings
 from walpy.storage.s3_upload import Uploader
+from walpy.storage.s3_versions import S3Versions
 
 if TYPE_CHECKING:
     from walpy.config import Config
@@ -185,6 +186,10 @@ class S3Storage:
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, with all versions in a versioned bucket; see base.Storage.delete."""
         self._deleter.delete(names)
+
+    def versions(self) -> S3Versions | None:
+        """What the bucket keeps of replaced and deleted objects; see base.KeepsVersions."""
+        return S3Versions(self._bucket, self._deleter) if self._deleter.is_versioned() else None
 
     def discard_unfinished(self, folder: str) -> int:
         """Abort the multipart uploads below a folder; see base.Storage.discard_unfinished."""

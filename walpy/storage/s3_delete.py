@@ -32,11 +32,15 @@ class Deleter:
             for name in batch:
                 check_name(name)
             keys = sorted({self._bucket.key(name) for name in batch})
-            if self._is_versioned():
-                for targets in batches(self._versions(keys), self._batch_size):
-                    self._delete(targets)
+            if self.is_versioned():
+                self.delete_targets(self._versions(keys))
             else:
                 self._delete([{"Key": key} for key in keys])
+
+    def delete_targets(self, targets: Iterable[Target]) -> None:
+        """Delete keys, or versions of them, as they are given; as delete."""
+        for batch in batches(targets, self._batch_size):
+            self._delete(batch)
 
     def _delete(self, targets: list[Target]) -> None:
         def request() -> None:
@@ -56,7 +60,8 @@ class Deleter:
         error = error_of_answer(first.get("Code", ""), 0, what)
         return type(error)(f"{error}: {first['Message']}", error.hint) if first.get("Message") else error
 
-    def _is_versioned(self) -> bool:
+    def is_versioned(self) -> bool:
+        """Whether the bucket keeps versions, or once did."""
         with self._lock:
             if self._versioned is None:
                 self._versioned = self._ask_versioning()

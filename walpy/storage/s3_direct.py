@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import mmap
 
     from walpy.config import Config
+    from walpy.storage.base import Versions
     from walpy.storage.s3 import S3Storage
 
 AnyPage = TypeVar("AnyPage", Page, NamesPage)
@@ -279,6 +280,10 @@ class DirectS3:
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; see base.Storage.delete."""
         self.sdk.delete(names)
+
+    def versions(self) -> "Versions | None":
+        """What the bucket keeps of replaced and deleted objects; see base.KeepsVersions."""
+        return self.sdk.versions()
 
     def take(self, source: Storage, item: StoredObject, name: str = "") -> bool:
         """Copy an object of this server; see base.CopiesItself."""

@@ -21,10 +21,11 @@ def object_pages(bucket: "Bucket", prefix: str, *, delimiter: str = "", v1: bool
     return _pages(bucket, prefix, request, wanted, _next_v1 if v1 else _next_v2)
 
 
-def version_pages(bucket: "Bucket", prefix: str) -> Iterator[Any]:
+def version_pages(bucket: "Bucket", prefix: str, *, delimiter: str = "") -> Iterator[Any]:
     """Answers of ListObjectVersions for the keys that begin with prefix."""
     client: Any = bucket.client
-    return _pages(bucket, prefix, client.list_object_versions, {"Prefix": prefix}, _next_version)
+    wanted = {"Prefix": prefix, "Delimiter": delimiter} if delimiter else {"Prefix": prefix}
+    return _pages(bucket, prefix, client.list_object_versions, wanted, _next_version)
 
 
 def upload_pages(bucket: "Bucket", prefix: str) -> Iterator[Any]:
