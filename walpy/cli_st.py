@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from walpy import objects
+from walpy import cli_transfer, objects
 from walpy.archive import Archive, open_archive
 from walpy.cli_invocation import Invocation, print_result, progress_for
 from walpy.cli_usage import Command, Group, separate_archives
@@ -16,6 +16,7 @@ from walpy.errors import UsageError, WalpyError
 app = typer.Typer(help="Look at, move and remove single objects.", invoke_without_command=True, rich_markup_mode=None)
 check = typer.Typer(help="Check access to the storage.", invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(check, name="check", cls=Group)
+app.add_typer(cli_transfer.app, name="transfer", cls=Group)
 
 Target = Annotated[
     str, typer.Option("--target", "-t", metavar="NAME", help="Storage to use: default, or a failover storage's name.")

@@ -7,16 +7,20 @@ the source's reader and the target's put hold.
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from walpy.archive import Archive
 from walpy.errors import BackupError, ConfigError
 from walpy.progress import Progress
-from walpy.storage.base import CopiesItself, StoredObject
+from walpy.storage.base import Chunk, CopiesItself, Storage, StoredObject
 
 PARALLEL: Final = 8  # objects copied at the same time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Through = Callable[[Iterable[Chunk]], Iterable[Chunk]]
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +41,7 @@ class Copying:
     """Compares and copies objects. Raises ConfigError for one archive on both sides."""
 
     def __init__(self, source: Archive, target: Archive, progress: Progress) -> None:
-        if source.storage.url == target.storage.url:
-            raise ConfigError(f"source and target are the same archive: {source.storage.url}")
+        check_distinct(source, target)
         self.source = source
         self.target = target
         self.size = 0  # bytes that will be copied
@@ -72,31 +75,54 @@ class Copying:
 
     def run(self, items: Iterable[StoredObject]) -> None:
         """Copy objects. Raises the first failure; what is under way then is completed, the rest is not begun."""
-        under_way: deque[tuple[StoredObject, Future[None]]] = deque()
-        with ThreadPoolExecutor(PARALLEL, "copy") as pool:
-            try:
-                for item in items:
-                    if len(under_way) == 2 * PARALLEL:
-                        self._finish(*under_way.popleft())
-                    under_way.append((item, pool.submit(self._copy, item)))
-                while under_way:
-                    self._finish(*under_way.popleft())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        for item, future in in_order(self._copy, items, PARALLEL):
+            future.result()
+            self._copied += 1
+            self._copied_size += item.size
+            self._progress.advance(item.size)
 
     def _copy(self, item: StoredObject) -> None:
-        name, source, target = item.name, self.source.storage, self.target.storage
-        if not (isinstance(target, CopiesItself) and target.take(source, item)):
-            with source.open(name) as reader:
-                target.put(name, reader, create_only=True)
-        logger.info('Copied "%s" to "%s" without transformation.', name, name)
+        copy_object(self.source.storage, self.target.storage, item)
+        logger.info('Copied "%s" to "%s" without transformation.', item.name, item.name)
 
-    def _finish(self, item: StoredObject, future: "Future[None]") -> None:
-        future.result()
-        self._copied += 1
-        self._copied_size += item.size
-        self._progress.advance(item.size)
+
+def check_distinct(source: Archive, target: Archive) -> None:
+    """Raise ConfigError for one archive on both sides."""
+    if source.storage.url == target.storage.url:
+        raise ConfigError(f"source and target are the same archive: {source.storage.url}")
+
+
+def copy_object(source: Storage, target: Storage, item: StoredObject, through: Through | None = None) -> bool:
+    """Copy one object, create-only; whether the server did it itself. through: what its bytes pass, if they come here.
+
+    Raises ObjectExists, StorageError.
+    """
+    if isinstance(target, CopiesItself) and target.take(source, item):
+        return True
+    with source.open(item.name) as reader:
+        target.put(item.name, through(reader) if through else reader, create_only=True)
+    return False
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], parallel: int
+) -> "Generator[tuple[Item, Future[Result]], None, None]":
+    """Items in their order, each with what work makes of it, several at a time; 2 * parallel items are held.
+
+    When it is left early, what is under way is completed, and the rest is not begun.
+    """
+    under_way: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(parallel, "copy") as pool:
+        try:
+            for item in items:
+                if len(under_way) == 2 * parallel:
+                    yield under_way.popleft()
+                under_way.append((item, pool.submit(work, item)))
+            while under_way:
+                yield under_way.popleft()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def pairs(

@@ -15,6 +15,11 @@ IDENTITY = f"{WALPY_FOLDER}/identity.json"
 ADMITTED_FOLDER = f"{WALPY_FOLDER}/identity"
 
 
+def is_own(name: str) -> bool:
+    """Whether an object is walpy's, of no meaning to WAL-G."""
+    return name.partition("/")[0] == WALPY_FOLDER
+
+
 def with_extension(name: str, extension: str) -> str:
     """Append a codec's extension; the empty extension (codec none) leaves the name as it is."""
     return f"{name}.{extension}" if extension else name

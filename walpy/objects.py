@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple
 from walpy.archive import Archive
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, UsageError, WalpyError
 from walpy.layout import with_extension
-from walpy.storage.base import READ_SIZE, Chunk, check_name, join
+from walpy.storage.base import READ_SIZE, Chunk, StoredObject, check_name, join
 from walpy.stream.codecs import READ_EXTENSIONS
 from walpy.stream.transform import pump
 
@@ -256,15 +256,18 @@ def remove_objects(archive: Archive, prefix: str) -> int:
 
     Raises StorageError when there is neither.
     """
-    name = prefix.rstrip("/")
-    if not prefix.endswith("/") and name and archive.storage.stat_many([_name(name)]):
-        archive.storage.delete([name])
-        return 1
-    names = [item.name for item in archive.storage.list(name)]
+    names = [item.name for item in objects_of(archive, prefix)]
     if not names:
         raise StorageError(f'object or folder "{prefix}" does not exist')
     archive.storage.delete(names)
     return len(names)
+
+
+def objects_of(archive: Archive, prefix: str) -> Iterable[StoredObject]:
+    """The object of a name, or else all below the folder of that name, in name order; `name/` is the folder alone."""
+    name = prefix.rstrip("/")
+    found = archive.storage.stat_many([_name(name)]) if name and not prefix.endswith("/") else []
+    return found or archive.storage.list(name)
 
 
 def check_read(archive: Archive, names: Sequence[str]) -> None:

@@ -152,6 +152,19 @@ class CopiesItself(Protocol):
 
 
 @runtime_checkable
+class TellsContent(Protocol):
+    """A Storage that knows a digest of what it stores."""
+
+    def describe(self, name: str) -> tuple[StoredObject, str]:
+        """Look up one object, with a digest of its content. Raises as stat.
+
+        The digest: lower-case hex digits of the MD5; for an object stored in parts any other text that differs where
+        the content does; empty where the storage does not know.
+        """
+        ...
+
+
+@runtime_checkable
 class ChoosesStorage(Protocol):
     """A Storage over several ones, of which it chooses the one that an object goes to."""
 

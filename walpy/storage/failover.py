@@ -17,9 +17,9 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
-from walpy import layout
 from walpy.config_failover import has_failover, target_name
 from walpy.errors import AccessDenied, ObjectExists, ObjectMissing, StorageError, StorageUnavailable
+from walpy.layout import is_own
 from walpy.storage import open_storage
 from walpy.storage.aliveness import EXISTS_WEIGHT, LIST_WEIGHT, delete_weight, transfer_weight
 from walpy.storage.base import Chunk, Folder, ObjectReader, Storage, StoredObject, WrappedReader, check_name
@@ -64,7 +64,7 @@ class FailoverStorage:
         """Store an object; see Storage. One that another living storage holds exists, or is replaced where it is."""
         check_name(name)
         target = self.name_to_write()
-        if not _is_own(name):
+        if not is_own(name):
             holder = self._holder(name, target)
             if holder and create_only:
                 raise ObjectExists(f"object {name!r} already exists in storage {holder}")
@@ -188,7 +188,7 @@ class FailoverStorage:
 
     def _places(self, name: str) -> Sequence[str]:
         """Storages to look in, the living ones first."""
-        if self._is_writing and _is_own(name):
+        if self._is_writing and is_own(name):
             return [self.name_to_write()]
         alive = {holder for holder in self._names() if len(self._names()) == 1 or self.storages.is_alive(holder)}
         others = () if self._is_writing else self._names()
@@ -278,10 +278,6 @@ class _Reader(WrappedReader):
 
 def _stat_many(storage: Storage, names: Sequence[str]) -> Sequence[StoredObject]:
     return storage.stat_many(names)
-
-
-def _is_own(name: str) -> bool:
-    return name.partition("/")[0] == layout.WALPY_FOLDER
 
 
 def _begun(items: Iterator[StoredObject]) -> Iterator[StoredObject]:

@@ -191,9 +191,14 @@ class GcsStorage:
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object. See Storage.stat."""
+        return self.describe(name)[0]
+
+    def describe(self, name: str) -> tuple[StoredObject, str]:
+        """Look up one object, with a digest; see base.TellsContent. Objects that WAL-G composed have none."""
         check_name(name)
         attempt = partial(self._bucket.metadata, self._key(name), name)
-        return self._stored(self._bucket.repeat(attempt, f"look-up of {self._bucket.shown(self._key(name))!r}"))
+        found = self._bucket.repeat(attempt, f"look-up of {self._bucket.shown(self._key(name))!r}")
+        return self._stored(found), base64.b64decode(str(found.get("md5Hash", ""))).hex()
 
     def stat_many(self, names: Sequence[str]) -> list[StoredObject]:
         """Those of the objects that exist, from one page of a listing; a crowded prefix costs a stat of each."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 SEND_SIZE = 256 << 10  # bytes; a time-out while sending covers this much
 POOL_SIZE = 64  # connections kept for threads that work at the same time
 
-OBJECT_FIELDS = "name,size,updated,generation,crc32c,metadata"
+OBJECT_FIELDS = "name,size,updated,generation,crc32c,md5Hash,metadata"
 
 
 class Body:

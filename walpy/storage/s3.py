@@ -15,7 +15,14 @@ from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_client import connect
 from walpy.storage.s3_delete import Deleter
 from walpy.storage.s3_errors import code_of, status_of
-from walpy.storage.s3_list import common_prefix, object_pages, stored_objects, upload_pages, whole_seconds
+from walpy.storage.s3_list import (
+    common_prefix,
+    digest_of,
+    object_pages,
+    stored_objects,
+    upload_pages,
+    whole_seconds,
+)
 from walpy.storage.s3_part_requests import SdkPartRequests
 from walpy.storage.s3_read import S3Reader, Source, explain_refusal, open_object
 from walpy.storage.s3_settings import S3Settings, read_settings
@@ -106,10 +113,16 @@ class S3Storage:
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object; see base.Storage.stat."""
+        return self.describe(name)[0]
+
+    def describe(self, name: str) -> tuple[StoredObject, str]:
+        """Look up one object, with a digest; see base.TellsContent."""
         check_name(name)
         key = self._bucket.key(name)
         answer = self._bucket.call("look up", key, lambda: self._head(key))
-        return StoredObject(name, int(answer["ContentLength"]), whole_seconds(answer["LastModified"]))
+        encryption = "customer" if "SSECustomerAlgorithm" in answer else answer.get("ServerSideEncryption", "")
+        found = StoredObject(name, int(answer["ContentLength"]), whole_seconds(answer["LastModified"]))
+        return found, digest_of(answer.get("ETag", ""), encryption)
 
     def _head(self, key: str) -> Any:
         try:

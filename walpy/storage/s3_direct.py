@@ -24,7 +24,7 @@ from walpy.storage.base import PUT_TOKEN, READ_SIZE, Chunk, Folder, ObjectReader
 from walpy.storage.buffers import Buffers
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_direct_parts import DirectPartRequests
-from walpy.storage.s3_list import common_prefix, whole_seconds
+from walpy.storage.s3_list import common_prefix, digest_of, whole_seconds
 from walpy.storage.s3_multipart import store_parts
 from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
 from walpy.storage.s3_parts import PartSlots, cut
@@ -211,22 +211,28 @@ class DirectS3:
 
     def stat(self, name: str) -> StoredObject:
         """Look up one object; see base.Storage.stat."""
+        return self.describe(name)[0]
+
+    def describe(self, name: str) -> tuple[StoredObject, str]:
+        """Look up one object, with a digest; see base.TellsContent."""
         check_name(name)
         if self._sdk is not None:
-            return self._sdk.stat(name)
+            return self._sdk.describe(name)
         try:
             connection, answer = self._ask("HEAD", self._target(name))
             self.release(connection)
             if answer.status == OK and answer.size is not None:
                 moment = datetime.strptime(answer.headers.get("last-modified", ""), HTTP_DATE)
-                return StoredObject(name, answer.size, whole_seconds(moment.replace(tzinfo=UTC)))
+                found = StoredObject(name, answer.size, whole_seconds(moment.replace(tzinfo=UTC)))
+                encryption = answer.headers.get("x-amz-server-side-encryption", "")
+                return found, digest_of(answer.headers.get("etag", ""), encryption)
         except (WireError, ValueError) as error:
             logger.debug("head of %s: %s", name, error)
-            return self.sdk.stat(name)
+            return self.sdk.describe(name)
         if answer.status == NOT_FOUND:  # only the answer to a GET tells whether it is the key that is missing
             with self.open(name):
                 pass
-        return self.sdk.stat(name)
+        return self.sdk.describe(name)
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Every object below a folder; see base.Storage.list."""

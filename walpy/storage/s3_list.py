@@ -1,6 +1,7 @@
 """Listings of a bucket, page by page: objects, versions, unfinished uploads."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,6 +83,12 @@ def stored_objects(bucket: "Bucket", page: Any) -> Iterator[StoredObject]:
 def whole_seconds(moment: "datetime") -> int:
     """Nanoseconds since the epoch, without the fraction: listings may have one, and HEAD never has."""
     return int(moment.timestamp()) * SECOND_NS
+
+
+def digest_of(etag: str, encryption: str) -> str:
+    """What an ETag tells of the content (see base.TellsContent): nothing when it is encrypted by a key."""
+    found = re.fullmatch('"?([0-9a-f]{32}(?:-[0-9]+)?)"?', etag)
+    return found[1] if found and encryption in ("", "AES256") else ""
 
 
 def common_prefix(keys: list[str]) -> str:
