@@ -134,6 +134,6 @@ def running(bench: Bench) -> Iterator[Bench]:
     finally:
         for cluster in bench.clusters.values():
             cluster.stop()
-        if bench.services.sink:
-            bench.services.sink.stop()
+        for sink in bench.services.sinks():
+            sink.stop()
         shutil.rmtree(bench.work, ignore_errors=True)

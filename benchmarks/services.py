@@ -63,9 +63,12 @@ class SinkProcess:
             self.process.stdout.close()
 
 
-def start_sink(directory: Path) -> SinkProcess:
-    """Start a sink; its port is open when this returns. Raises RuntimeError when it does not start."""
-    command = [sys.executable, "-m", "benchmarks.sink", str(directory)]
+def start_sink(directory: Path, *crowd: str) -> SinkProcess:
+    """Start a sink; its port is open when this returns. Raises RuntimeError when it does not start.
+
+    crowd: a folder, and how many segments are listed in it, see sink/crowd.py.
+    """
+    command = [sys.executable, "-m", "benchmarks.sink", str(directory), "0", *crowd]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline() if process.stdout else ""
     if not line.strip().isdigit():
@@ -75,14 +78,19 @@ def start_sink(directory: Path) -> SinkProcess:
 
 @dataclass
 class Services:
-    """What runs beside the commands; `pids` are roots of process trees."""
+    """What runs beside the commands; `pids` are roots of process trees. others: further sinks, by name."""
 
     pids: set[int] = field(default_factory=set)
     sink: SinkProcess | None = None
+    others: dict[str, SinkProcess] = field(default_factory=dict)
+
+    def sinks(self) -> list[SinkProcess]:
+        """All sinks."""
+        return [*([self.sink] if self.sink else []), *self.others.values()]
 
     def roots(self) -> set[int]:
         """Roots of all servers' process trees."""
-        return self.pids | ({self.sink.process.pid} if self.sink else set())
+        return self.pids | {sink.process.pid for sink in self.sinks()}
 
     def requests(self) -> Mapping[str, int]:
         """The sink's counters; none without a sink."""

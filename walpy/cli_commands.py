@@ -11,7 +11,7 @@ from walpy import cli_plain
 from walpy.archive import open_archive, open_wal_archive
 from walpy.cli_invocation import Invocation
 from walpy.cli_usage import Command
-from walpy.config import Config
+from walpy.config import FAILOVER_KEY, Config
 
 TargetStorage = Annotated[
     str, typer.Option("--target-storage", metavar="NAME", help="Storage to use: default, or a failover storage's name.")
@@ -178,13 +178,20 @@ def wal_admit(
     ctx: typer.Context,
     system_identifier: Annotated[int, typer.Argument(metavar="SYSTEM_IDENTIFIER", help="As pg_controldata shows it.")],
 ) -> None:
-    """Let a further cluster push WAL here.
+    """Let a further cluster push WAL here, to every storage.
 
     For a cluster after pg_upgrade: it has a new system identifier, and the archive is bound to the old one.
     """
-    from walpy.wal.identity import admit
+    from walpy.wal.identity import admit_everywhere
 
-    admit(open_archive(_load(ctx, "")), system_identifier)
+    config = _load(ctx, "")
+    if config.is_set(FAILOVER_KEY):
+        from walpy.backup.storages import archives_of_all
+
+        archives = archives_of_all(config)
+    else:
+        archives = [open_archive(config)]
+    admit_everywhere(archives, system_identifier)
 
 
 def register(app: typer.Typer) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from walpy.archive import Archive
+from walpy.archive import UNREADABLE, Archive
 from walpy.comparing import same_chunks
-from walpy.errors import ConfigError, DataCorrupt, SecretKeyMissing, StorageError
+from walpy.errors import ConfigError, SecretKeyMissing, StorageError
 from walpy.storage.base import Chunk, ObjectReader
 from walpy.stream.identify import HEAD_SIZE, NO_MARK, identify
 
@@ -68,8 +68,8 @@ class Recryption:
     def _decrypted(self, name: str, found: _Object) -> Iterator[Chunk]:
         try:
             yield from self._source.decrypt(found.chunks)
-        except DataCorrupt as error:
-            raise DataCorrupt(f"object {name!r} is damaged: {error}", self._source.explain(name, error)) from error
+        except UNREADABLE as error:
+            raise self._source.unreadable("object", name, error) from error
 
     def _refuse_twice(self, name: str, head: bytes) -> None:
         """Raise StorageError for what is encrypted already: nobody could read it with the target's key alone."""

@@ -1,11 +1,13 @@
 """All rows in the order of the report, with their targets and the plans that measure them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.bench import Bench
 from benchmarks.model import Plan, Row, Target
 from benchmarks.rows.backup import backup_plan
 from benchmarks.rows.catalogue import list_plan, wal_plan
+from benchmarks.rows.crowd import COMMANDS, crowd_plan
 from benchmarks.rows.delta import delta_plan
 from benchmarks.rows.restore import restore_plan
 from benchmarks.rows.startup import startup_plan
@@ -22,6 +24,10 @@ BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a fl
 DELTA = "a row on so many of the accounts' pages updated since the program's own full backup; else as a backup"
 RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
 SEGMENTS = "102,400 segments (quick: 10,240) without a gap, position of the server given; the answer is checked"
+CROWD = (
+    "2,000,000 segments and 10,000 full backups (quick: 100,000 and 1,000); delete: a dry run that would remove the "
+    "older half; the answer is checked"
+)
 LIST = "backups of sentinel and metadata alone; the number of listed backups is checked"
 
 BACKUP_MEMORY, S3_BACKUP_MEMORY, BURST_MEMORY = 128.0, 200.0, 100.0  # MB
@@ -140,13 +146,30 @@ def catalogue_rows() -> list[tuple[Row, Planner]]:
     ]
 
 
+def crowd_rows() -> list[tuple[Row, Planner]]:
+    """The largest catalogue; measured when asked for alone."""
+    return [
+        (
+            Row(
+                f"crowd-{command}-{storage}", f"{command}, millions of segments, {storage}", CROWD, Target(None, 200.0)
+            ),
+            partial(crowd_plan, command=command, storage=storage),
+        )
+        for storage in ("file", "s3")
+        for command in COMMANDS
+    ]
+
+
 def all_rows() -> dict[str, tuple[Row, Planner]]:
     """Every row by its name."""
-    return {row.name: (row, planner) for row, planner in [*wal_rows(), *backup_rows(), *catalogue_rows()]}
+    return {
+        row.name: (row, planner) for row, planner in [*wal_rows(), *backup_rows(), *catalogue_rows(), *crowd_rows()]
+    }
 
 
 GROUPS = {
     "wal": [row.name for row, _ in wal_rows()],
+    "crowd": [row.name for row, _ in crowd_rows()],
     "memory": ["burst-lz4", "backup-file-lz4", "restore-lz4", "small-backup", "small-restore"],
 }
 
@@ -154,7 +177,7 @@ GROUPS = {
 def chosen(words: list[str]) -> list[str]:
     """Names of the rows that words name: a row, a group, or the beginning of names. Raises LookupError.
 
-    No words: all rows.
+    No words: all rows but those of the group crowd, whose files take longer to make than the others to measure.
     """
     names = list(all_rows())
     found: list[str] = []
@@ -163,4 +186,6 @@ def chosen(words: list[str]) -> list[str]:
         if not named:
             raise LookupError(f"no row {word!r}; there are {', '.join([*names, *GROUPS])}")
         found += named
-    return [name for name in names if name in found] if words else names
+    return (
+        [name for name in names if name in found] if words else [name for name in names if name not in GROUPS["crowd"]]
+    )

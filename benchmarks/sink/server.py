@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.sink import messages
 from benchmarks.sink.bodies import Reader, requested_range, send
@@ -65,8 +64,8 @@ def failure(status: int, code: str) -> Answer:
 class Sink:
     """A listening server; `port` is chosen by the system when 0 is given."""
 
-    def __init__(self, root: Path, port: int = 0) -> None:
-        self.store = Store(root)
+    def __init__(self, store: Store, port: int = 0) -> None:
+        self.store = store
         self.counts: Counter[str] = Counter()
         self._count_lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)

@@ -128,11 +128,11 @@ class Store:
     def page(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Page:
         """Up to limit keys and common prefixes of a bucket behind `after`, in order."""
         names = self._in_order()
-        start = f"{bucket}/{prefix}"
+        start = max(f"{bucket}/{prefix}", f"{bucket}/{after}")
         page = Page([], [])
         last = ""
         index = bisect.bisect_left(names, start)
-        while index < len(names) and names[index].startswith(start):
+        while index < len(names) and names[index].startswith(f"{bucket}/{prefix}"):
             key = names[index].removeprefix(f"{bucket}/")
             end = key.find(delimiter, len(prefix)) if delimiter else -1
             shown = key if end < 0 else key[: end + len(delimiter)]

@@ -9,13 +9,14 @@ import pytest
 
 from tests.fixtures.failover import Places
 from tests.storage.contract import StorageContract
-from tests.unit.wal.synthetic import FIRST, DataDirectory, archive_in, content, segment
+from tests.unit.wal.synthetic import FIRST, SYSTEM_IDENTIFIER, DataDirectory, archive_in, content, segment
 from walpy.archive import Archive, open_archive, open_wal_archive
 from walpy.backup.catalog import BackupSelector
 from walpy.backup.listing import backup_list
-from walpy.backup.storages import archives_to_delete, archives_to_read, config_to_write, locate
+from walpy.backup.storages import archives_of_all, archives_to_delete, archives_to_read, config_to_write, locate
 from walpy.errors import BackupError, InvalidWal, ObjectMissing, StorageError, StorageUnavailable, WalConflict
 from walpy.storage.base import Storage
+from walpy.wal.identity import admit_everywhere
 from walpy.wal.missing import push_missing
 from walpy.wal.push import wal_push
 
@@ -180,6 +181,22 @@ def test_a_failover_of_another_cluster_is_refused(places: Places, data: DataDire
         wal_push(pushing(places), data.add(SECOND))
 
 
+def test_a_cluster_is_admitted_everywhere(places: Places, data: DataDirectory) -> None:
+    path = data.add(FIRST)
+    for name in places.order():
+        (places.base / name / "walpy_005").mkdir()
+        (places.base / name / "walpy_005/identity.json").write_text('{"system_identifier": "7"}')
+    places.kill("b")
+    with pytest.raises(StorageUnavailable, match="not admitted in storage b: b: "):
+        admit_everywhere(archives_of_all(places.config()), SYSTEM_IDENTIFIER)
+    places.revive("b")
+    admit_everywhere(archives_of_all(places.config()), SYSTEM_IDENTIFIER)
+    for name in places.order():
+        wal_push(pushing(places, WALG_TARGET_STORAGE=name), path)
+        (places.base / name / OBJECT).unlink()
+    assert [item.storage_name for item in archives_of_all(places.config(WALG_TARGET_STORAGE="c"))] == ["c"]
+
+
 def test_missing_files_are_those_that_no_storage_has(places: Places, data: DataDirectory) -> None:
     store(places, "c")
     for name in (FIRST, SECOND):
@@ -217,6 +234,16 @@ def test_a_backup_is_found_where_it_is(places: Places, caplog: pytest.LogCapture
     with pytest.raises(BackupError, match="in the storages that are alive"):
         locate(places.config(), BackupSelector("base_1"))
     assert "they are dead: default" in caplog.text
+
+
+def test_backups_look_who_is_alive_now(places: Places) -> None:
+    """What was known a moment ago does not count: the next backup, or restore, would fail like the last one."""
+    backup(places, "c", "base_2", 2000)
+    assert config_to_write(places.config()).prefix() == str(places.base / "default")
+    assert locate(places.config(), BackupSelector("LATEST"))[1] == "base_2"
+    places.kill("default")
+    assert config_to_write(places.config()).prefix() == str(places.base / places.order()[1])
+    assert locate(places.config(), BackupSelector("LATEST"))[1] == "base_2"
 
 
 def test_a_backup_has_one_storage(places: Places) -> None:

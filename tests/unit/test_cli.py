@@ -228,7 +228,7 @@ def test_flags_become_settings() -> None:
 
 def test_admit_reaches_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     admitted: list[int] = []
-    monkeypatch.setattr(identity, "admit", lambda archive, number: admitted.append(number))
+    monkeypatch.setattr(identity, "admit_everywhere", lambda archives, number: admitted.append(number))
     assert main(["wal-admit", "7710704239505806382"]) == 0
     assert admitted == [7710704239505806382]
 

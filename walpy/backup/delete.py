@@ -16,7 +16,7 @@ from typing import Final
 
 from walpy import layout
 from walpy.archive import Archive
-from walpy.backup.catalog import in_parallel, list_backups, read_metadata, read_sentinel
+from walpy.backup.catalog import Backup, in_parallel, list_backups, read_metadata, read_sentinel
 from walpy.backup.model import BackupMetadata
 from walpy.backup.retention import PERMANENT, Archived, Candidate, Deletion, position_in, position_of
 from walpy.errors import BackupError, ObjectMissing
@@ -54,29 +54,15 @@ def read_archived(*archives: Archive, by_time: bool = False) -> Archived:
     """
     logger.info("Backup to delete will be searched in storages: [%s]", " ".join(map(_storage_name, archives)))
     held = [(archive, backup) for archive in archives for backup in list_backups(archive)]
-    places = [(archive, backup.name) for archive, backup in held]
     logger.info("retrieving permanent objects")
-    metadata = in_parallel(lambda place: _metadata_or_none(*place), places)
-    sentinels = in_parallel(lambda place: read_sentinel(*place), places)
     segment_size = configured_segment_size(archives[0].config)
+    candidates = in_parallel(lambda item: _candidate(*item, segment_size), held)
     found: dict[str, Candidate] = {}
     storage_of: dict[str, str] = {}
-    for (archive, backup), described, sentinel in zip(held, metadata, sentinels, strict=True):
-        position = position_of(backup.name, segment_size)
-        candidate = Candidate(
-            name=backup.name,
-            timeline=position[0],
-            segment=position[1],
-            modified_ns=backup.modified.ns,
-            start_ns=described.start_time.ns if described and not described.start_time.is_zero else None,
-            is_permanent=described is not None and described.is_permanent,
-            base=sentinel.delta_from,
-            wal=_own_wal(described, position[1], segment_size),
-            system_identifier=described.system_identifier if described else sentinel.system_identifier,
-        )
-        if backup.name not in found or (candidate.is_permanent and not found[backup.name].is_permanent):
-            found[backup.name] = candidate
-            storage_of[backup.name] = _storage_name(archive)
+    for (archive, _), candidate in zip(held, candidates, strict=True):
+        if candidate.name not in found or (candidate.is_permanent and not found[candidate.name].is_permanent):
+            found[candidate.name] = candidate
+            storage_of[candidate.name] = _storage_name(archive)
     running = [place for archive in archives for place in _running(archive, set(found), segment_size)]
     in_order = sorted(found.values(), key=lambda item: item.modified_ns)
     archived = Archived(in_order, by_time=by_time, running=running)
@@ -86,6 +72,23 @@ def read_archived(*archives: Archive, by_time: bool = False) -> Archived:
     if by_time and not archived.by_time:
         logger.warning("not every backup tells when it started: they are compared by their WAL positions")
     return archived
+
+
+def _candidate(archive: Archive, backup: Backup, segment_size: int) -> Candidate:
+    described = _metadata_or_none(archive, backup.name)
+    sentinel = read_sentinel(archive, backup.name)
+    position = position_of(backup.name, segment_size)
+    return Candidate(
+        name=backup.name,
+        timeline=position[0],
+        segment=position[1],
+        modified_ns=backup.modified.ns,
+        start_ns=described.start_time.ns if described and not described.start_time.is_zero else None,
+        is_permanent=described is not None and described.is_permanent,
+        base=sentinel.delta_from,
+        wal=_own_wal(described, position[1], segment_size),
+        system_identifier=described.system_identifier if described else sentinel.system_identifier,
+    )
 
 
 def _metadata_or_none(archive: Archive, name: str) -> BackupMetadata | None:

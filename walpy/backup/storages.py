@@ -1,7 +1,8 @@
 """Backups over several storages: which one a backup goes to, which ones hold one. For failover storages alone.
 
 A backup lies in one storage as a whole: what makes or reads it gets a configuration that knows this one only, so that
-all its processes use the same.
+all its processes use the same. Who is alive is checked right now: what a storage told a quarter of an hour ago must not
+send a backup, or a restore, into one that has died since, again and again.
 """
 
 import logging
@@ -25,12 +26,21 @@ def config_to_write(config: "Config") -> "Config":
 
     Raises ConfigError, StorageUnavailable.
     """
-    return storage_configs(config)[target_name(config) or Storages(config, "rw").first_alive()]
+    name = target_name(config)
+    if not name:
+        storages = Storages(config, "rw")
+        name = next(iter(storages.alive_now(storages.names)), "") or storages.first_alive()
+    return storage_configs(config)[name]
 
 
 def archives_to_read(config: "Config") -> list[Archive]:
     """An archive for each storage that is alive, or for the chosen one. Raises ConfigError, StorageUnavailable."""
     return _open(config, _names_to_read(config))
+
+
+def archives_of_all(config: "Config") -> list[Archive]:
+    """An archive for every storage, dead or alive, or for the chosen one. Raises ConfigError."""
+    return _open(config, [name] if (name := target_name(config)) else list(storage_configs(config)))
 
 
 def archives_to_delete(config: "Config") -> list[Archive]:
@@ -78,8 +88,7 @@ def _names_to_read(config: "Config") -> tuple[str, ...]:
     if target:
         return (target,)
     storages = Storages(config, "ro")
-    alive = tuple(name for name in storages.names if storages.is_alive(name))
-    alive = alive or tuple(storages.alive_now(storages.names))
+    alive = tuple(storages.alive_now(storages.names))
     if not alive:
         raise StorageUnavailable("no alive storages", "The lines above tell why.")
     dead = [name for name in storages.names if name not in alive]

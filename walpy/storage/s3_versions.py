@@ -8,8 +8,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from walpy.storage.base import ObjectVersion, check_name
-from walpy.storage.s3_list import version_pages, whole_seconds
+from walpy.storage.base import ObjectVersion, check_name, whole_seconds
+from walpy.storage.s3_list import version_pages
 
 if TYPE_CHECKING:
     from walpy.storage.s3_client import Bucket

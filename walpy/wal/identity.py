@@ -15,10 +15,21 @@ from typing import TYPE_CHECKING
 import walpy
 from walpy import layout
 from walpy.config import PRIMARY_STORAGE
-from walpy.errors import AccessDenied, ConfigError, DataCorrupt, InvalidWal, ObjectExists, ObjectMissing
+from walpy.errors import (
+    AccessDenied,
+    ConfigError,
+    DataCorrupt,
+    InvalidWal,
+    ObjectExists,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
 from walpy.wal.status import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from walpy.archive import Archive
     from walpy.config import Config
 
@@ -81,6 +92,26 @@ def admit(archive: "Archive", system_identifier: int) -> None:
         archive.put_json(layout.admitted_identity(system_identifier), _document(system_identifier), create_only=True)
     except ObjectExists:
         logger.info("the cluster with system identifier %d was admitted before", system_identifier)
+
+
+def admit_everywhere(archives: "Sequence[Archive]", system_identifier: int) -> None:
+    """As admit, in the archive of every storage; doing it again goes on where a storage could not be reached.
+
+    Raises ConfigError; StorageError after the others, when a storage failed.
+    """
+    failures: dict[str, StorageError] = {}
+    for archive in archives:
+        try:
+            admit(archive, system_identifier)
+        except StorageError as error:
+            failures[archive.storage_name] = error
+    for name, failure in failures.items():
+        if len(archives) == 1:
+            raise failure
+        raise StorageUnavailable(
+            f"the cluster is not admitted in storage {', '.join(failures)}: {name}: {failure}",
+            "Run it again when every storage can be reached; until then pushes of the cluster are refused there.",
+        ) from failure
 
 
 def take_identity(source: "Archive", target: "Archive") -> None:

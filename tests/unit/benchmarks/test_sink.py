@@ -13,11 +13,12 @@ from botocore.exceptions import ClientError
 from benchmarks.sink.bodies import requested_range
 from benchmarks.sink.messages import operation, split_target
 from benchmarks.sink.server import Sink
+from benchmarks.sink.store import Store
 
 
 @pytest.fixture
 def sink(tmp_path: Path) -> Iterator[Sink]:
-    server = Sink(tmp_path)
+    server = Sink(Store(tmp_path))
     thread = threading.Thread(target=server.serve)
     thread.start()
     yield server
