@@ -15,10 +15,11 @@ from tests.fixtures.azurite import ACCESS_KEY, ACCOUNT, BLOCK_SIZE, Azurite, cli
 from tests.fixtures.faults import Answer, FaultServer
 from tests.storage.contract import AWKWARD_NAMES, StorageContract, content, names, odd_chunks, read
 from walpy.errors import AccessDenied, ObjectExists, ObjectMissing, StorageError
-from walpy.storage import azure
+from walpy.storage import azure, azure_upload
 from walpy.storage.azure import AzureStorage
 from walpy.storage.azure_client import Container
 from walpy.storage.azure_upload import BLOCK_ID_LENGTH, TOKEN_KEY
+from walpy.storage.parts import content_md5
 
 
 @pytest.fixture
@@ -81,6 +82,19 @@ def test_what_is_stored(storage: AzureStorage, client: Container) -> None:
     committed, unfinished = client.blob("cluster/wal_005/b.lz4").get_block_list("all")
     assert [block.size for block in committed] == [BLOCK_SIZE] * 3
     assert unfinished == []
+
+
+@pytest.mark.parametrize("size", [10, BLOCK_SIZE + 10])
+def test_a_damaged_upload_is_refused_by_the_server(
+    azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(azure_upload, "content_md5", lambda _: content_md5(b"something else"))
+    with (
+        open_azure(azurite.url, container, WALPY_STORAGE_DEADLINE="0s") as storage,
+        pytest.raises(StorageError, match=r"Md5Mismatch|InvalidOperation"),
+    ):
+        storage.put("a", odd_chunks(content(size)))
+    assert names(storage) == []
 
 
 def test_a_backslash_is_refused(storage: AzureStorage) -> None:

@@ -1,5 +1,6 @@
 """Settings of the Azure backend: WAL-G's, read as WAL-G reads them, and what is refused."""
 
+import subprocess
 import sys
 
 import pytest
@@ -67,7 +68,7 @@ def test_endpoints(values: dict[str, str], endpoint: str) -> None:
 def test_uploads() -> None:
     found = settings(WALG_AZURE_BUFFER_SIZE="4194304", WALG_AZURE_MAX_BUFFERS="2")
     assert (found.buffer_size, found.buffers) == (4 << 20, 2)
-    found = settings(AZURE_BUFFER_SIZE="5", AZURE_MAX_BUFFERS="0")
+    found = settings(AZURE_BUFFER_SIZE="0", AZURE_MAX_BUFFERS="0")
     assert (found.buffer_size, found.buffers) == (1024, 1)  # WAL-G's least
 
 
@@ -131,3 +132,12 @@ def test_a_missing_identity_library_is_explained(monkeypatch: pytest.MonkeyPatch
 
 def test_an_identity_is_used_without_key_and_token() -> None:
     from_config(Config.from_mapping(BASIC)).close()
+
+
+def test_the_identity_library_is_imported_only_when_it_is_needed() -> None:
+    program = "import sys; from tests.fixtures.azurite import open_azure\n"
+    program += (
+        "with open_azure('http://x'): print([name for name in sys.modules if name.startswith(('azure.id', 'msal'))])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert found == "[]\n"

@@ -71,7 +71,7 @@ def read_settings(config: "Config") -> AzureSettings:
             "AZURE_STORAGE_ACCOUNT is not set", "It is the name of the storage account that has the container."
         )
     config.storage_integer("AZURE_TRY_TIMEOUT", minimum=0)  # checked, but RetryPolicy's deadline and time-outs decide
-    buffer_size = config.storage_integer("AZURE_BUFFER_SIZE", minimum=1)
+    buffer_size = config.storage_integer("AZURE_BUFFER_SIZE")
     return AzureSettings(
         endpoint=_endpoint(config, account),
         container=url.netloc,
