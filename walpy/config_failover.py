@@ -83,7 +83,7 @@ def _failover(config: Config, primary: Config, name: str, nested: Mapping[str, s
     if not any(found.is_set(f"{family}_{kind}_PREFIX") for kind in STORAGE_ORDER for family in ("WALG", "WALE")):
         raise ConfigError(
             f"failover storage {name!r} ({config.origin(FAILOVER_KEY)}) names no storage",
-            "Give it a prefix of its own: WALG_S3_PREFIX, WALG_GS_PREFIX or WALG_FILE_PREFIX.",
+            "Give it a prefix of its own: WALG_S3_PREFIX, WALG_GS_PREFIX, WALG_AZ_PREFIX or WALG_FILE_PREFIX.",
         )
     return found
 

@@ -7,6 +7,7 @@ import pytest
 
 HEAVY = {
     "asyncio",
+    "azure",
     "boto3",
     "botocore",
     "cryptography",

@@ -12,7 +12,7 @@ from tests.unit.wal.synthetic import FIRST, segment
 
 MOST_MODULES = 125  # of a push to a folder, beyond the interpreter's own: each costs 0.2 ms of every segment's turn
 MOST_OF_S3 = 145
-SDK = {"boto3", "botocore", "urllib3", "requests", "google", "s3transfer", "dateutil", "jmespath"}
+SDK = {"azure", "boto3", "botocore", "urllib3", "requests", "google", "s3transfer", "dateutil", "jmespath"}
 HEAVY = {"http.client", "email", "xml", "dataclasses", "inspect", "asyncio", "multiprocessing", "numpy", "ssl", "typer"}
 PROGRAM = """
 import sys

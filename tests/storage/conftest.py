@@ -10,7 +10,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.fixtures.azurite import Azurite
 from tests.fixtures.s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """Azurite takes seconds to start; each test makes a container of its own."""
+    with Azurite() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

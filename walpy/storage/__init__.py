@@ -1,7 +1,7 @@
 """Where objects are kept; open_storage() imports only the backend that the configuration names."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from walpy.config import FAILOVER_KEY
 from walpy.errors import ConfigError
@@ -14,8 +14,10 @@ BACKENDS = {
     "FILE": "walpy.storage.fs",
     "S3": "walpy.storage.s3_direct",
     "GS": "walpy.storage.gcs",
+    "AZ": "walpy.storage.azure",
     "SSH": "walpy.storage.ssh",
 }
+EXTRAS = {"AZ": "azure"}  # backends whose SDK is not installed with walpy, by the extra that brings it
 
 
 def open_storage(config: "Config") -> "Storage":
@@ -27,8 +29,21 @@ def open_storage(config: "Config") -> "Storage":
             f"storage {kind} (set by {config.origin(f'WALG_{kind}_PREFIX')}) is not supported",
             f"Use one of {supported}.",
         )
-    storage: Storage = import_module(BACKENDS[kind]).from_config(config)
+    storage: Storage = _backend(kind).from_config(config)
     return storage
+
+
+def _backend(kind: str) -> Any:
+    """The backend's module. Raises ConfigError when the SDK that it needs is not installed."""
+    try:
+        return import_module(BACKENDS[kind])
+    except ModuleNotFoundError as error:
+        if kind not in EXTRAS or (error.name or "").startswith("walpy"):
+            raise
+        raise ConfigError(
+            f"WALG_{kind}_PREFIX needs a library that is not installed: {error.name}",
+            f"Install it with: pip install 'walpy-pg[{EXTRAS[kind]}]'.",
+        ) from error
 
 
 def open_wal_storage(config: "Config", *, is_writing: bool) -> "Storage":
