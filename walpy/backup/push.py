@@ -21,8 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from walpy import layout
 from walpy.archive import open_wal_archive
 from walpy.backup import documents
+from walpy.backup.catchup_base import catchup_base, checked_catchup_base, without_configuration
 from walpy.backup.commit import StoredBackup
 from walpy.backup.delta_base import Base, Division, check_base_is_there, choose_base, divide, is_usable
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.postgres.database import Database
     from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.lsn import Lsn
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
@@ -95,12 +98,14 @@ def backup_push(
     progress: "Progress",
     *,
     wal_config: "Config | None" = None,
+    catchup_from: "Lsn | None" = None,
 ) -> BackupSummary:
     """Take a backup of the server that the PG* settings lead to, and store it: a delta where the settings allow.
 
     data_directory: the server's own, on this host. progress: counts bytes of data files. wal_config: of wal-push, which
-    with failover storages knows further ones. Raises WalpyError; no backup is listed then, and nothing left in the
-    archive but what could not be removed.
+    with failover storages knows further ones. catchup_from: make a catchup for standbys that have everything up to this
+    position. Raises WalpyError; no backup is listed then, and nothing left in the archive but what could not be
+    removed.
     """
     began = time.monotonic()
     logger.info("Backup will be pushed to storage: %s", config.storage_name())
@@ -118,7 +123,10 @@ def backup_push(
         check_cluster(config, facts, data_directory)
         with backup_lock(facts.data_directory):
             check_identity(archive, facts.system_identifier, None)
-            base = choose_base(archive, settings.delta)
+            if catchup_from is None:
+                base = choose_base(archive, settings.delta)
+            else:
+                base = catchup_base(archive, catchup_from, facts.system_identifier)
             wal_archive = open_wal_archive(wal_config or config, is_writing=True)
             push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, base)
             summary = push.run(progress, began)
@@ -200,7 +208,7 @@ class _Push:
                 backup = start_backup(self.server, self.facts)
             base = self._usable_base(backup)
             if base is not None:
-                backup = replace(backup, name=backup.name + base.suffix)
+                backup = replace(backup, name=base.delta_name(backup.name))
             stored = StoredBackup(self.archive, backup.name)
             with _unfinished(self.server, stored):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
@@ -224,7 +232,7 @@ class _Push:
                 stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
         seconds = time.monotonic() - began
         return BackupSummary(
-            name=backup.name,
+            name=layout.bare_name(backup.name),
             uncompressed_size=size,
             stored_size=stored.stored_size,
             tar_count=stored.part_count,
@@ -237,6 +245,8 @@ class _Push:
 
     def _usable_base(self, backup: RunningBackup) -> Base | None:
         base = self.wanted_base
+        if base is not None and base.is_catchup:
+            return checked_catchup_base(base, backup, self.facts, self.wal_archive)
         if base is None or not is_usable(base, backup, self.facts, self.wal_archive):
             return None
         logger.info("Delta backup from %s with LSN %s.", base.name, format_lsn(base.lsn))
@@ -246,7 +256,8 @@ class _Push:
         if base is None:
             return Division(list(listing.entries), [])
         ignores_mtime = self.settings.delta.ignores_mtime
-        return divide(listing.entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
+        entries = without_configuration(listing.entries) if base.is_catchup else listing.entries
+        return divide(entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
 
     def _secure(self, base: Base | None) -> None:
         """What a delta needs must be there, and stay, before it exists itself."""
