@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import walpy
-from walpy import cli_archive, cli_commands, cli_config, cli_daemon, cli_delete, cli_pgbackrest, cli_st
+from walpy import cli_archive, cli_catchup, cli_commands, cli_config, cli_daemon, cli_delete, cli_pgbackrest, cli_st
 from walpy.cli_invocation import Invocation, print_result, told
 from walpy.cli_usage import Command, Group, ParserError, show_usage_error
 from walpy.config import split_setting_flags
@@ -91,6 +91,7 @@ app.add_typer(cli_pgbackrest.app, name="pgbackrest", cls=Group)
 app.add_typer(cli_config.app, name="config", cls=Group)
 cli_commands.register_rest(app)
 cli_archive.register(app)
+cli_catchup.register(app)
 cli_daemon.register(app)
 app.command("completion", cls=Command)(_completion)
 app.command("flags", cls=Command)(_flags)

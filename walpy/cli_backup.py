@@ -1,4 +1,4 @@
-"""What backup-push and backup-fetch do with their flags, whether cli_plain or cli has read them.
+"""What the commands with worker processes do with their flags, whether cli_plain or cli has read them.
 
 Flags are keywords, named as the options are (delta_from_name for --delta-from-name); those that are False or empty were
 not given. What a job needs is imported when it runs, beside the process that workers come from.
@@ -105,3 +105,22 @@ def _with_flags(config: Config, settings: Mapping[str, str], flags: Mapping[str,
         if flags.get(name)
     }
     return config.with_settings(given)
+
+
+def catchup_push(config: Config, data_directory: str, position: int) -> None:
+    """Store what changed since a position."""
+    start_ahead("walpy.backup.partition", "walpy.postgres.changes")
+    from walpy.backup.push import backup_push as push
+    from walpy.backup.push_settings import PushOptions
+    from walpy.postgres.lsn import Lsn
+
+    options = PushOptions(full=True, user_data=config.text("WALG_SENTINEL_USER_DATA"))  # it continues no backup
+    push(config, data_directory, options, progress_for(config), catchup_from=Lsn(position))
+
+
+def catchup_fetch(config: Config, data_directory: str, name: str) -> None:
+    """Bring a standby forward."""
+    start_ahead("walpy.backup.extract")
+    from walpy.catchup.fetch import catchup_fetch as fetch
+
+    fetch(config, data_directory, name, progress_for(config))

@@ -14,17 +14,6 @@ from walpy.values import parse_boolean
 # The error for wrong usage of every version of typer, whether it brings its own click or not.
 ParserError: type[Exception] = typer.BadParameter.__mro__[1]
 
-# Commands of WAL-G for PostgreSQL that walpy leaves to it.
-WALG_ONLY = frozenset(
-    {
-        "catchup-fetch",
-        "catchup-list",
-        "catchup-push",
-        "catchup-receive",
-        "catchup-send",
-    }
-)
-
 
 class Command(TyperCommand):
     """Counts arguments as cobra does, and takes `--flag=true` and `--flag=false` for every boolean flag."""
@@ -68,7 +57,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Says which command is unknown, which one may be meant, and what is WAL-G's alone."""
+    """Says which command is unknown, and which one may be meant."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own kind
         """Parse; flags of the commands below may stand before their names, as in cobra."""
@@ -96,8 +85,6 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _advice(self, name: str) -> str:
-        if name in WALG_ONLY:
-            return f"\n\nThis version of walpy has no {name}. WAL-G's works on the same archive."
         visible = [command for command, item in self.commands.items() if not item.hidden]
         near = difflib.get_close_matches(name, visible)
         return "\n\nDid you mean this?" + "".join(f"\n\t{command}" for command in near) if near else ""

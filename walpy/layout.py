@@ -1,10 +1,13 @@
 """Names of stored objects, relative to the storage's prefix: pure functions.
 
-Names are WAL-G's (folders `wal_005` and `basebackups_005`), except those below WALPY_FOLDER, which WAL-G ignores.
+Names are WAL-G's (folders `wal_005`, `basebackups_005` and `catchup_005`), except those below WALPY_FOLDER, which WAL-G
+ignores. Where a function takes a backup, a bare name is that of a base backup; a catchup is named with its folder in
+front, as catchup() gives it.
 """
 
 WAL_FOLDER = "wal_005"
 BACKUP_FOLDER = "basebackups_005"
+CATCHUP_FOLDER = "catchup_005"
 WALPY_FOLDER = "walpy_005"  # what walpy adds; WAL-G neither lists nor deletes it, but for `delete everything`
 
 SENTINEL_SUFFIX = "_backup_stop_sentinel.json"
@@ -30,9 +33,19 @@ def wal_object(file_name: str, extension: str) -> str:
     return with_extension(f"{WAL_FOLDER}/{file_name}", extension)
 
 
+def catchup(name: str) -> str:
+    """A catchup as the functions here take it: `catchup_005/base_000000010000000000000005`."""
+    return f"{CATCHUP_FOLDER}/{name}"
+
+
+def bare_name(backup: str) -> str:
+    """A backup as people and WAL-G name it: without its folder."""
+    return backup.rpartition("/")[2]
+
+
 def sentinel(backup: str) -> str:
     """Object whose presence makes a backup exist."""
-    return f"{BACKUP_FOLDER}/{backup}{SENTINEL_SUFFIX}"
+    return f"{backup_folder(backup)}{SENTINEL_SUFFIX}"
 
 
 def backup_name_of(sentinel_name: str) -> str | None:
@@ -43,7 +56,7 @@ def backup_name_of(sentinel_name: str) -> str | None:
 
 def backup_folder(backup: str) -> str:
     """Folder of everything a backup stores beside its sentinel; no slash at the end."""
-    return f"{BACKUP_FOLDER}/{backup}"
+    return backup if "/" in backup else f"{BACKUP_FOLDER}/{backup}"
 
 
 def metadata(backup: str) -> str:

@@ -58,6 +58,7 @@ LAYERS = [
         "walpy.recrypting",
         "walpy.moving",
         "walpy.pgbackrest",
+        "walpy.catchup",
     ],
     ["walpy.agent"],
     [
@@ -69,6 +70,7 @@ LAYERS = [
         "walpy.cli_config",
         "walpy.cli_daemon",
         "walpy.cli_archive",
+        "walpy.cli_catchup",
         "walpy.cli_st",
         "walpy.cli_transfer",
         "walpy.cli_pgbackrest",
@@ -91,6 +93,7 @@ DOORS = {
     "walpy.cli_delete": "what several storages need",
     "walpy.cli_st": "the body of the command that runs",
     "walpy.cli_archive": "the body of the command that runs",
+    "walpy.cli_catchup": "the body of the command that runs",
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",
     "walpy.openpgp.cipher": "the keyring of gpg, for a key id",

@@ -15,7 +15,6 @@ from walpy import cli_backup, cli_plain
 from walpy.backup import fetch as fetch_module
 from walpy.backup import push as push_module
 from walpy.cli import app, main
-from walpy.cli_usage import WALG_ONLY
 from walpy.config import Config
 from walpy.errors import AccessDenied, Interrupted, ObjectMissing
 from walpy.wal import identity
@@ -90,12 +89,6 @@ def test_more_wrong_usage(argv: list[str], message: str, capsys: pytest.CaptureF
     shown = capsys.readouterr()
     assert shown.err.startswith(f"Error: {message}")
     assert shown.out == ""
-
-
-def test_commands_that_are_walgs_alone_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["catchup-push", "--from-lsn", "1"]) == 1
-    assert "This version of walpy has no catchup-push. WAL-G's works on the same archive." in capsys.readouterr().err
-    assert WALG_ONLY.isdisjoint(get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_near_misses_are_suggested(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,10 +18,10 @@ from walpy.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """How parts are extracted. plan: that of the newest backup, with the journal. network_waits: of this process."""
+    """How parts are extracted. plan: that of the newest backup, with the journal, if any. network_waits: of this process."""
 
     archive: Archive
-    journal: Journal
+    journal: Journal | None
     plan: ExtractPlan
     concurrency: int
     network_waits: MeasuredSleep
@@ -61,7 +61,8 @@ class Applier:
     def _extract(self, member: ChainMember, plan: ExtractPlan, restored: Restored) -> None:
         config = self.archive.config
         processes = min(self.concurrency, len(member.parts), _usable_processes(config))
-        self.journal.begin(member.backup)
+        if self.journal is not None:
+            self.journal.begin(member.backup)
         self.progress.start(member.plain_size or None, f"restoring {member.backup}")
         try:
             if processes > 1:

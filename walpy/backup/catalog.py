@@ -75,12 +75,15 @@ def is_wale(backup_name: str) -> bool:
     return _WALE_NAME.fullmatch(backup_name) is not None
 
 
-def list_backups(archive: Archive) -> list[Backup]:
-    """All backups, in the order in which their sentinels were stored (then by name): the newest is the last."""
+def list_backups(archive: Archive, folder: str = layout.BACKUP_FOLDER) -> list[Backup]:
+    """All backups, in the order in which their sentinels were stored (then by name): the newest is the last.
+
+    folder: that of base backups, or of catchups.
+    """
     is_local = archive.config.storage_kind() == "FILE"  # WAL-G shows local time for files, UTC for object stores
     storage_name = archive.config.storage_name()
     backups = []
-    for found in archive.storage.list_folder(layout.BACKUP_FOLDER).objects:
+    for found in archive.storage.list_folder(folder).objects:
         name = layout.backup_name_of(found.name)
         if name:
             offset = _local_offset(found.modified_ns) if is_local else 0
@@ -97,11 +100,29 @@ def find_backup(archive: Archive, selector: BackupSelector) -> str:
         if not backups:
             raise BackupError(NO_BACKUPS)
         return backups[-1].name
-    try:
-        archive.storage.stat(layout.sentinel(selector.name))
-    except ObjectMissing:
-        raise BackupError(f"Backup '{selector.name}' does not exist.") from None
+    check_exists(archive, selector.name)
     return selector.name
+
+
+def find_catchup(archive: Archive, name: str) -> str:
+    """The catchup that a name or LATEST means, as layout takes it. Raises BackupError when there is none."""
+    if name == LATEST:
+        catchups = list_backups(archive, layout.CATCHUP_FOLDER)
+        if not catchups:
+            raise BackupError(NO_BACKUPS)
+        return layout.catchup(catchups[-1].name)
+    check_exists(archive, name, layout.CATCHUP_FOLDER)
+    return layout.catchup(name)
+
+
+def check_exists(archive: Archive, name: str, folder: str = layout.BACKUP_FOLDER) -> None:
+    """Raise BackupError, in WAL-G's words, unless a folder has a backup of this name."""
+    try:
+        if "/" in name:
+            raise ObjectMissing(f"no backup has the name {name!r}")
+        archive.storage.stat(layout.sentinel(f"{folder}/{name}"))
+    except ObjectMissing:
+        raise BackupError(f"Backup '{name}' does not exist.") from None
 
 
 def _find_by_user_data(archive: Archive, text: str) -> str:
@@ -162,7 +183,8 @@ def _metadata_or_error(archive: Archive, backup: str) -> BackupMetadata:
         return read_metadata(archive, backup)
     except ObjectMissing as error:
         raise BackupError(
-            f"backup {backup} has no metadata.json", "WAL-E writes none; a listing without --detail does not need it."
+            f"backup {layout.bare_name(backup)} has no metadata.json",
+            "WAL-E writes none; a listing without --detail does not need it.",
         ) from error
 
 

@@ -62,7 +62,8 @@ class Base(NamedTuple):
 
     full_name: of the full backup at the root of its chain. step: number of the new delta on that. lsn,
     finish_lsn: where it began and ended. files: what it knows of each file. started_ns: when it began. copies: it is
-    copied from, not continued.
+    copied from, not continued. is_catchup: it only tells which files there were, and lsn is a standby's position, given
+    by the user.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Base(NamedTuple):
     files: Mapping[str, FileEntry]
     started_ns: int
     copies: bool = False
+    is_catchup: bool = False
 
     @property
     def timeline(self) -> int:
@@ -84,6 +86,10 @@ class Base(NamedTuple):
     def suffix(self) -> str:
         """What the names of deltas on it end in."""
         return f"_D_{self._wal_name}"
+
+    def delta_name(self, backup: str) -> str:
+        """Name of a delta on it, from what the server named the backup."""
+        return layout.catchup(backup) if self.is_catchup else backup + self.suffix
 
     @property
     def _wal_name(self) -> str:
@@ -170,14 +176,21 @@ def _chain(read: "Callable[[str], Sentinel]", name: str) -> list[str]:
 
 def is_usable(base: Base, backup: "RunningBackup", facts: "ServerFacts", archive: "Archive") -> bool:
     """Whether a backup that has just begun may continue its base; if not, the log says why. Raises StorageError."""
+    reason = why_unusable(base, backup, facts, archive)
+    if reason:
+        logger.warning("%s %s: %s", _instead(copies=base.copies), base.name, reason)
+    return not reason
+
+
+def why_unusable(base: Base, backup: "RunningBackup", facts: "ServerFacts", archive: "Archive") -> str:
+    """Why a backup that has just begun may not continue its base; empty when it may. Raises StorageError."""
     try:
         _check_cluster(base, backup, facts)
         if base.timeline != backup.timeline:
             _check_ancestry(base, _history(archive, facts, backup.timeline), backup.timeline)
     except Unusable as reason:
-        logger.warning("%s %s: %s", _instead(copies=base.copies), base.name, reason)
-        return False
-    return True
+        return str(reason)
+    return ""
 
 
 def _check_cluster(base: Base, backup: "RunningBackup", facts: "ServerFacts") -> None:
@@ -212,6 +225,8 @@ def _history(archive: "Archive", facts: "ServerFacts", timeline: int) -> list[Sw
 
 def check_base_is_there(archive: "Archive", base: Base) -> None:
     """Raise BackupError when the base was deleted meanwhile: nothing could be restored from a delta on it."""
+    if base.is_catchup:
+        return
     try:
         archive.storage.stat(layout.sentinel(base.name))
     except ObjectMissing:
@@ -237,14 +252,14 @@ class Division(NamedTuple):
 def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mtime: bool = False) -> Division:
     """Tell the files of a listing that need not be stored, and those whose changed pages are enough (has_base).
 
-    ignores_mtime: none is taken for unchanged.
+    ignores_mtime: none is taken for unchanged; so it is in a catchup, for a standby's files have times of their own.
     """
     division = Division([], [])
     for entry in entries:
         known = base.files.get(entry.name) if entry.is_file else None
         if known is None:
             division.entries.append(entry)
-        elif not ignores_mtime and is_unchanged(entry, base):
+        elif not (ignores_mtime or base.is_catchup) and is_unchanged(entry, base):
             division.unchanged.append(entry)
         else:
             has_base = has_increments(entry.name, entry.size, page_size)

@@ -67,6 +67,8 @@ def sentinel(backup: FinishedBackup) -> Sentinel:
     base = backup.base
     if base is None:
         return document
+    if base.is_catchup:  # empty names, as WAL-G writes them
+        return document._replace(delta_lsn=base.lsn, delta_from="", delta_full_name="", delta_count=1)
     return document._replace(
         delta_lsn=base.lsn, delta_from=base.name, delta_full_name=base.full_name, delta_count=base.step
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from walpy.archive import Archive
 from walpy.backup.durability import EarlyFlush
-from walpy.backup.file_writer import FileWriter, writing
+from walpy.backup.file_writer import FileWriter, make_for_increment, writing
 from walpy.backup.increment import read_increment
 from walpy.backup.journal import share_lock
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
@@ -54,8 +54,9 @@ class ExtractPlan:
 
     left_out: files never to extract. links: the links that lead to tablespaces. all_directories: also those that are
     not wanted, and links; false below a delta. control_file: where pg_control goes, empty to leave it out.
-    reserves_room: not where the file system compresses, which it would stop. is_flushed: at the end, and so from the
-    start. threads: of each worker, to decode and to write. journal: folder of the restore's journal, empty without one.
+    makes_missing: an increment may make a file that is not there, if it has all of its pages. reserves_room: not where
+    the file system compresses, which it would stop. is_flushed: at the end, and so from the start. threads: of each
+    worker, to decode and to write. journal: folder of the restore's journal, empty without one.
     """
 
     destination: str
@@ -63,6 +64,7 @@ class ExtractPlan:
     all_directories: bool = True
     left_out: frozenset[str] = frozenset()
     control_file: str = ""
+    makes_missing: bool = False
     retries: int = 0
     reserves_room: bool = True
     is_flushed: bool = True
@@ -332,6 +334,9 @@ class _Extraction:
             increment = read_increment(size, reader.data())
         except DataCorrupt as error:
             raise DataCorrupt(f"member {name!r}: {error}", error.hint) from error
+        if self.plan.makes_missing:
+            with writing(path):
+                make_for_increment(path, increment)
         self.increments[name] = (increment.file_size, increment.blocks)  # before the first of them is written
         writer.write_increment(path, mode, size, increment)
         return FileRecord(increment.file_size, "")

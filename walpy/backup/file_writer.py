@@ -8,6 +8,7 @@ Memory: BYTES_AHEAD of pieces that wait for their writing, and what holds them a
 
 import os
 import stat
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -224,6 +225,37 @@ def _open_existing(path: str) -> int:
         return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise BackupError(f"cannot apply an increment to {path!r}: the file is missing") from error
+
+
+def make_for_increment(path: str, increment: Increment) -> None:
+    """Make the file that an increment changes, if it is not there.
+
+    Raises BackupError unless the increment has every page behind the end of the file that is there: a page that neither
+    has would be a hole, which PostgreSQL takes for a new page. (A try that failed may have let the file grow, but it
+    had seen the proof.) OSError.
+    """
+    try:
+        size = os.lstat(path).st_size
+    except FileNotFoundError:
+        size = -1
+    if not _covers(increment, max(0, size)):
+        raise BackupError(
+            f"{path!r} has {max(0, size)} of {increment.file_size} bytes, and not all pages behind them have changed",
+            "The file was copied, by CREATE DATABASE say, after the position from which on changes were collected. "
+            "It is as it was; restore the standby from a backup.",
+        )
+    if size < 0:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _covers(increment: Increment, size: int) -> bool:
+    """Whether an increment has all pages of the file behind the first size bytes."""
+    if increment.file_size <= size:
+        return True
+    if not increment.page_size:
+        return False
+    first, end = size // increment.page_size, increment.file_size // increment.page_size
+    return bisect_left(increment.blocks, end) - bisect_left(increment.blocks, first) == end - first
 
 
 def _open_empty(path: str, mode: int) -> int:

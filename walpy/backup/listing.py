@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.catalog import NO_BACKUPS, Backup, list_backups, read_metadata_of_all
 from walpy.backup.gojson import indented, text_v1
@@ -51,6 +52,20 @@ def backup_list(*archives: Archive, detail: bool = False, pretty: bool = False, 
     """
     logger.info("List backups from storages: [%s]", " ".join(archive.config.storage_name() for archive in archives))
     rows = detailed_rows(*archives) if detail else [Row(backup) for _, backup in _listed(archives)]
+    return _shown(rows, detail=detail, pretty=pretty, json=json)
+
+
+def catchup_list(archive: Archive, *, detail: bool = False, pretty: bool = False, json: bool = False) -> str:
+    """The same of an archive's catchups."""
+    folder = layout.CATCHUP_FOLDER
+    if detail:
+        rows = detailed_rows(archive, folder=folder)
+    else:
+        rows = [Row(backup) for backup in list_backups(archive, folder)]
+    return _shown(rows, detail=detail, pretty=pretty, json=json)
+
+
+def _shown(rows: Sequence[Row], *, detail: bool, pretty: bool, json: bool) -> str:
     if json:
         return json_text(rows, pretty=pretty)
     if not rows:
@@ -59,19 +74,19 @@ def backup_list(*archives: Archive, detail: bool = False, pretty: bool = False, 
     return pretty_table(rows, detail=detail) if pretty else plain(rows, detail=detail)
 
 
-def _listed(archives: Sequence[Archive]) -> list[tuple[Archive, Backup]]:
+def _listed(archives: Sequence[Archive], folder: str = layout.BACKUP_FOLDER) -> list[tuple[Archive, Backup]]:
     """Backups of all archives, the oldest first."""
-    found = [(archive, backup) for archive in archives for backup in list_backups(archive)]
+    found = [(archive, backup) for archive in archives for backup in list_backups(archive, folder)]
     return sorted(found, key=lambda item: item[1].modified.ns)
 
 
-def detailed_rows(*archives: Archive) -> list[Row]:
+def detailed_rows(*archives: Archive, folder: str = layout.BACKUP_FOLDER) -> list[Row]:
     """All backups with their metadata, by start time; by the sentinels' times when one does not tell when it started.
 
     Raises BackupError for a backup without readable metadata.json.
     """
-    listed = _listed(archives)
-    metadata = read_metadata_of_all([(archive, backup.name) for archive, backup in listed])
+    listed = _listed(archives, folder)
+    metadata = read_metadata_of_all([(archive, f"{folder}/{backup.name}") for archive, backup in listed])
     rows = [Row(backup, entry) for (_, backup), entry in zip(listed, metadata, strict=True)]
     if any(entry.start_time.is_zero for entry in metadata):
         return rows

@@ -18,8 +18,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from walpy import layout
 from walpy.archive import open_archive, open_wal_archive
 from walpy.backup import documents
+from walpy.backup.catchup_base import catchup_base, checked_catchup_base, without_configuration
 from walpy.backup.commit import StoredBackup
 from walpy.backup.composers import DATABASE, RATING, by_database, by_rating, rated
 from walpy.backup.copied_parts import copy_parts
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.postgres.database import Database
     from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.lsn import Lsn
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
@@ -77,12 +80,14 @@ def backup_push(
     progress: "Progress",
     *,
     wal_config: "Config | None" = None,
+    catchup_from: "Lsn | None" = None,
 ) -> BackupSummary:
     """Take a backup of the server that the PG* settings lead to, and store it: a delta where the settings allow.
 
     data_directory: the server's own, on this host. progress: counts bytes of data files. wal_config: of wal-push, which
-    with failover storages knows further ones. Raises WalpyError; no backup is listed then, and nothing left in the
-    archive but what could not be removed.
+    with failover storages knows further ones. catchup_from: make a catchup for standbys that have everything up to this
+    position. Raises WalpyError; no backup is listed then, and nothing left in the archive but what could not be
+    removed.
     """
     began = time.monotonic()
     logger.info("Backup will be pushed to storage: %s", config.storage_name())
@@ -95,7 +100,10 @@ def backup_push(
         check_cluster(config, facts, data_directory)
         with backup_lock(facts.data_directory):
             check_identity(archive, facts.system_identifier, None)
-            base = choose_base(archive, settings.delta)
+            if catchup_from is None:
+                base = choose_base(archive, settings.delta)
+            else:
+                base = catchup_base(archive, catchup_from, facts.system_identifier)
             wal_archive = open_wal_archive(wal_config or config, is_writing=True)
             push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, base)
             summary = push.run(progress, began)
@@ -126,9 +134,9 @@ class _Push:
             with waits:
                 backup = start_backup(self.server, self.facts)
             base = self._usable_base(backup)
-            origin, base = (base, None) if self.settings.delta.copies else (None, base)
+            origin, base = (base, None) if base is not None and base.copies else (None, base)
             if base is not None:
-                backup = replace(backup, name=backup.name + base.suffix)
+                backup = replace(backup, name=base.delta_name(backup.name))
             stored = StoredBackup(self.archive, backup.name)
             with unfinished(stored, self.server.close):
                 listing = list_files(self.facts.data_directory, recorded=not self.options.without_files_metadata)
@@ -153,7 +161,7 @@ class _Push:
                 stored.complete(documents.metadata(finished), files, documents.sentinel(finished))
         seconds = time.monotonic() - began
         return BackupSummary(
-            name=backup.name,
+            name=layout.bare_name(backup.name),
             uncompressed_size=size,
             stored_size=stored.stored_size,
             tar_count=stored.part_count,
@@ -166,6 +174,8 @@ class _Push:
 
     def _usable_base(self, backup: RunningBackup) -> Base | None:
         base = self.wanted_base
+        if base is not None and base.is_catchup:
+            return checked_catchup_base(base, backup, self.facts, self.wal_archive)
         if base is None or not is_usable(base, backup, self.facts, self.wal_archive):
             return None
         if not base.copies:
@@ -196,6 +206,8 @@ class _Push:
         if base is None:
             return Division(list(entries), [])
         ignores_mtime = self.settings.delta.ignores_mtime
+        if base.is_catchup:
+            entries = without_configuration(entries)
         return divide(entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
 
     def _secure(self, base: Base | None) -> None:
@@ -241,7 +253,7 @@ class _Push:
         )
 
     def _changes(self, backup: RunningBackup, base: Base) -> "ChangeMap | None":
-        if self.settings.delta.ignores_mtime:
+        if self.settings.delta.ignores_mtime or base.is_catchup:
             return None
         return summarized_changes(self.facts, base, timeline=backup.timeline, lsn=backup.lsn)
 

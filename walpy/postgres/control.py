@@ -25,6 +25,10 @@ STATES = (
 
 # The front is alike in all versions: system identifier, versions, state, time, checkpoint, its redo and timeline.
 _FRONT = struct.Struct("=QIIIxxxxqQQI")
+# Behind the checkpoint, whose size has been the same since 13: how far recovery got, and on which timeline.
+_MIN_RECOVERY = struct.Struct("=QI")
+_MIN_RECOVERY_OFFSET = 136
+_MIN_RECOVERY_VERSION = 1300
 # What lies between differs, so the rest is found by a constant that initdb stores to tell apart float formats.
 _FLOAT_FORMAT = struct.pack("=d", 1234567.0)
 _SIZES = struct.Struct("=IIII")  # behind it: page size, pages of a relation segment, WAL page size, segment size
@@ -40,7 +44,9 @@ class ControlFile(NamedTuple):
     """The members of pg_control that archives need.
 
     Positions in the WAL and the system identifier are unsigned; sizes are bytes. checkpoint_lsn, redo_lsn and timeline
-    are the last checkpoint's. checksum_version is 0 when data pages have no checksums.
+    are the last checkpoint's. checksum_version is 0 when data pages have no checksums. min_recovery_lsn and
+    min_recovery_timeline: how far a recovery has got, as far as pages on disk may show; 0 outside of one, and before
+    version 13.
     """
 
     system_identifier: int
@@ -54,6 +60,8 @@ class ControlFile(NamedTuple):
     wal_page_size: int
     segment_size: int
     checksum_version: int
+    min_recovery_lsn: int = 0
+    min_recovery_timeline: int = 0
 
 
 def read_control(path: str) -> ControlFile:
@@ -92,6 +100,8 @@ def parse_control(data: bytes, path: str) -> ControlFile:
     page_size, _, wal_page_size, segment_size = _SIZES.unpack_from(data, anchor + len(_FLOAT_FORMAT))
     (checksum_version,) = struct.unpack_from("=I", data, anchor + _CHECKSUM_VERSION_OFFSET)
     system_identifier, version, catalog_version, state, _, checkpoint_lsn, redo_lsn, timeline = front
+    has_recovery = version >= _MIN_RECOVERY_VERSION
+    recovered = _MIN_RECOVERY.unpack_from(data, _MIN_RECOVERY_OFFSET) if has_recovery else (0, 0)
     return ControlFile(
         system_identifier=system_identifier,
         version=version,
@@ -104,6 +114,8 @@ def parse_control(data: bytes, path: str) -> ControlFile:
         wal_page_size=wal_page_size,
         segment_size=segment_size,
         checksum_version=checksum_version,
+        min_recovery_lsn=recovered[0],
+        min_recovery_timeline=recovered[1],
     )
 
 

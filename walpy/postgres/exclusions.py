@@ -40,6 +40,9 @@ RELATION_CACHE = "pg_internal.init"  # also with a process's number behind it, w
 # In the data directory itself: they belong to another backup than the one being taken.
 EXCLUDED_AT_TOP = frozenset({"backup_label", "backup_manifest", "tablespace_map"})
 
+# What a catchup leaves out as well: a standby has its own.
+CONFIGURATION = frozenset({"pg_hba.conf", "postgresql.auto.conf", "postgresql.conf"})
+
 TEMPORARY_RELATION = re.compile(r"t[0-9]+_[0-9]+(_[a-z]+)?(\.[0-9]+)?")
 
 

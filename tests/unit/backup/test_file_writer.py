@@ -11,7 +11,7 @@ import pytest
 
 from walpy.backup import file_writer
 from walpy.backup.durability import RESERVED_SIZE
-from walpy.backup.file_writer import BATCH_FILES, BYTES_AHEAD, FileWriter
+from walpy.backup.file_writer import BATCH_FILES, BYTES_AHEAD, FileWriter, make_for_increment
 from walpy.backup.increment import encode_head, read_increment
 from walpy.errors import BackupError
 
@@ -253,3 +253,33 @@ def test_an_increment_of_many_pages_is_written_by_few_tasks(
         apply(writer, tmp_path / "file", 2000, range(0, 2000, 2))
     assert sum(counts) == 1000 * PAGE
     assert len(counts) < 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed", "is_made"),
+    [
+        (None, 3, [0, 1, 2], True),
+        (None, 3, [0, 2], False),
+        (None, 0, [], True),
+        (None, 1, [], False),
+        (2, 3, [2], True),
+        (2, 3, [0, 1], False),
+        (2, 4, [0, 2, 3, 7], True),
+        (3, 2, [], True),
+    ],
+)
+def test_an_increment_makes_a_file_only_with_all_of_its_pages(
+    old: int | None, new: int, changed: Sequence[int], is_made: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_bytes(bytes(old * PAGE))
+    data = encode_head(new * PAGE, changed) + bytes(PAGE * len(changed))
+    increment = read_increment(len(data), pieces(data, 100_000))
+    if is_made:
+        make_for_increment(str(path), increment)
+        assert path.exists()
+        return
+    with pytest.raises(BackupError, match="not all pages behind them have changed"):
+        make_for_increment(str(path), increment)
+    assert path.exists() == (old is not None)

@@ -51,6 +51,8 @@ def test_every_major_version(
     assert (found.page_size, found.wal_page_size, found.timeline) == (8192, 8192, 1)
     assert 7_710_000_000_000_000_000 < found.system_identifier < 7_720_000_000_000_000_000
     assert 0 < found.redo_lsn <= found.checkpoint_lsn < 1 << 32
+    recovered = (0x3500000, 1) if state == "in archive recovery" else (0, 0)
+    assert (found.min_recovery_lsn, found.min_recovery_timeline) == recovered
 
 
 @pytest.mark.parametrize("major", [13, 17, 18])
