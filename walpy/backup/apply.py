@@ -18,7 +18,7 @@ from walpy.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """How parts are extracted. plan: that of the newest backup, with the journal, if any. network_waits: of this process."""
+    """How parts are extracted. plan: of the newest backup, with the journal, if any. network_waits: of this process."""
 
     archive: Archive
     journal: Journal | None

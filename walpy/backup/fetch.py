@@ -216,7 +216,7 @@ def _restore(archive: Archive, restore: _Restore, notes: Journal, progress: Prog
         if restore.plan.is_flushed:
             with flushing:
                 file_systems.sync()
-        _finish_control_file(applier, restore, restored)
+        _finish_control_file(applier, notes, restore, restored)
     return restored
 
 
@@ -231,7 +231,7 @@ def _restore_bases(applier: Applier, members: Sequence[ChainMember], restored: R
         )
 
 
-def _finish_control_file(applier: Applier, restore: _Restore, restored: Restored) -> None:
+def _finish_control_file(applier: Applier, notes: Journal, restore: _Restore, restored: Restored) -> None:
     """Put pg_control in place, durably: from here on a server can start."""
     path = os.path.join(restore.destination, CONTROL_FILE)
     unfinished = os.path.join(restore.destination, _UNFINISHED_CONTROL_FILE)
@@ -240,7 +240,7 @@ def _finish_control_file(applier: Applier, restore: _Restore, restored: Restored
     if restore.chain.has_control_file:
         if CONTROL_FILE not in restored.files:
             raise BackupError(f"backup {restore.chain.newest.backup} holds no {CONTROL_FILE!r}")
-        applier.journal.note_control_file(checksum_of_file(unfinished))
+        notes.note_control_file(checksum_of_file(unfinished))
         if restore.plan.is_flushed:
             sync_file(unfinished)
         interrupts.unfinished_files.add(path)
@@ -248,7 +248,7 @@ def _finish_control_file(applier: Applier, restore: _Restore, restored: Restored
         if restore.plan.is_flushed:
             sync_file(path)
         interrupts.unfinished_files.discard(path)
-    applier.journal.remove()
+    notes.remove()
 
 
 def _remove_control_file(destination: str) -> None:
