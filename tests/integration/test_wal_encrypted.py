@@ -111,6 +111,23 @@ def test_whose_keys_are_no_recipients_gets_no_file_and_no_absence(
     assert [name for name in sorted(os.listdir(data.wal)) if name not in before] == []
 
 
+def test_a_host_with_public_keys_alone_recognises_what_it_archived(
+    data: DataDirectory, settings: dict[str, str], tmp_path: Path
+) -> None:
+    public = {"WALG_PGP_KEY_PATH": str(OPENPGP / "cv25519" / "public.asc")}
+    data.add(FIRST)
+    assert walpy("wal-push", f"pg_wal/{FIRST}", cwd=data.path, **settings, **public).returncode == 0
+    path = tmp_path / "archive" / f"wal_005/{FIRST}.lz4"
+    stored = path.read_bytes()
+    again = walpy("wal-push", f"pg_wal/{FIRST}", cwd=data.path, **settings, **public)
+    assert again.returncode == 0
+    assert messages(again.stderr)[-1].endswith("already archived with equal content, skipping")
+    data.add(FIRST, segment(FIRST, seed=1))
+    other = walpy("wal-push", f"pg_wal/{FIRST}", cwd=data.path, **settings, **public)
+    assert (other.returncode, "contents differ" in other.stderr) == (1, True)
+    assert path.read_bytes() == stored
+
+
 @pytest.mark.parametrize("changes", [PLAIN, {"WALG_LIBSODIUM_KEY": "short"}, {"WALG_PGP_KEY_PATH": "/nowhere"}])
 def test_nothing_is_stored_with_a_key_that_is_none(
     data: DataDirectory, settings: dict[str, str], changes: dict[str, str], tmp_path: Path

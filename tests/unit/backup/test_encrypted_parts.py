@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.ciphers import KEY, sealed
+from tests.fixtures.ciphers import CIPHERS, KEY, sealed
 from tests.fixtures.stored_backup import FILES, StoredBackup
-from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, start_worker
+from tests.unit.openpgp.material import golden_cipher
+from tests.unit.openpgp.test_tampering import mutated
+from walpy.archive import open_archive
+from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, start_worker, work_here
+from walpy.backup.rate_limits import MeasuredSleep
 from walpy.config import Setting
 from walpy.errors import DataCorrupt, WrongKey
 from walpy.stream.sodium import SodiumCipher
@@ -43,6 +47,24 @@ def test_every_codec(backup: EncryptedBackup, tmp_path: Path) -> None:
     assert set(result.files) == {name.strip("/") for name in FILES}
     for name, data in FILES.items():
         assert (tmp_path / "data" / name.strip("/")).read_bytes() == data
+
+
+@pytest.mark.parametrize("name", ["OpenPGP", "AWS KMS"])
+def test_changed_parts_are_told_by_name_with_other_ciphers(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    stored = StoredBackup(folder, method="lz4").store()
+    path = stored.object("part_001")
+    cipher = CIPHERS[name]() if name in CIPHERS else golden_cipher("cv25519")
+    archive = open_archive(stored.config)
+    archive.__dict__["cipher"] = cipher
+    content, chance = sealed(cipher, path.read_bytes()), random.Random(name)
+    for number in range(60):
+        work_here(archive, MeasuredSleep(), ExtractPlan(str(tmp_path)))
+        path.write_bytes(mutated(content[:600], chance) + content[600:] if number % 2 else mutated(content, chance))
+        if path.read_bytes() != content:
+            with pytest.raises(DataCorrupt, match=r"part '.*/part_001\.tar\.lz4' "):
+                extract_part(PartJob(str(path.relative_to(folder)), "lz4"), lambda count: None)
 
 
 def test_changed_parts_are_told_by_name(backup: EncryptedBackup, tmp_path: Path) -> None:
