@@ -7,7 +7,7 @@ not given. What a job needs is imported when it runs, beside the process that wo
 from collections.abc import Mapping
 
 from walpy.cli_invocation import progress_for
-from walpy.config import FAILOVER_KEY, Config, Setting
+from walpy.config import Config, Setting
 from walpy.pipeline import start_ahead
 
 Flag = str | bool
@@ -33,13 +33,14 @@ FETCH_SETTINGS = {
 
 def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
     """Take a backup. flags: of PUSH_SETTINGS, and full, permanent."""
-    config = given = _with_flags(config, PUSH_SETTINGS, flags)
+    config = _with_flags(config, PUSH_SETTINGS, flags)
     is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
     looks_at_pages = is_verified or (config.integer("WALG_DELTA_MAX_STEPS") > 0 and not flags.get("full"))
     # While this process imports the database driver.
     start_ahead("walpy.backup.partition", *(["walpy.postgres.changes"] if looks_at_pages else []))
     from walpy.backup.push import backup_push as push
     from walpy.backup.push_settings import PushOptions
+    from walpy.cli_storages import config_to_write
 
     options = PushOptions(
         permanent=bool(flags.get("permanent")),
@@ -49,11 +50,7 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
         without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
         user_data=config.text("WALG_SENTINEL_USER_DATA"),
     )
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import config_to_write
-
-        config = config_to_write(config)
-    push(config, data_directory, options, progress_for(config), wal_config=given)
+    push(config_to_write(config), data_directory, options, progress_for(config), wal_config=config)
 
 
 def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:
@@ -63,6 +60,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
     from walpy.backup.fetch import FetchOptions
     from walpy.backup.fetch import backup_fetch as fetch
     from walpy.backup.next_steps import log_steps
+    from walpy.cli_storages import locate
 
     config = _with_flags(config, FETCH_SETTINGS, flags)
     selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
@@ -73,13 +71,8 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         skip_redundant_tars=config.boolean("WALG_SKIP_REDUNDANT_TARS"),
         restore_only=str(flags.get("restore_only", "")),
     )
-    given = config
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import locate
-
-        config, name = locate(config, selector)
-        selector = BackupSelector(name)
-    summary = fetch(config, destination, selector, options, progress_for(config), given=given)
+    holder, selector = locate(config, selector)
+    summary = fetch(holder, destination, selector, options, progress_for(config), given=config)
     log_steps(summary.next_steps)
 
 
