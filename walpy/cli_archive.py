@@ -8,7 +8,6 @@ from walpy import cli_plain
 from walpy.archive import open_archive, open_wal_archive
 from walpy.cli_invocation import Invocation, progress_for
 from walpy.cli_usage import Command, separate_archives
-from walpy.config import FAILOVER_KEY
 from walpy.errors import InvalidWal
 from walpy.postgres.lsn import parse_lsn
 
@@ -75,15 +74,12 @@ def backup_mark(
     impermanent: Annotated[bool, typer.Option("--impermanent", "-i", help="Take the mark away.")] = False,
 ) -> None:
     """Mark a backup, and those it is made on, as permanent: no delete removes it."""
+    from walpy.backup.catalog import BackupSelector
     from walpy.backup.mark import backup_mark as mark
+    from walpy.cli_storages import locate
 
-    config = ctx.ensure_object(Invocation).load()
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.catalog import BackupSelector
-        from walpy.backup.storages import locate
-
-        config, name = locate(config, BackupSelector(name))
-    mark(open_archive(config), name, permanent=not impermanent)
+    config, selector = locate(ctx.ensure_object(Invocation).load(), BackupSelector(name))
+    mark(open_archive(config), selector.name, permanent=not impermanent)
 
 
 def copy(

@@ -7,7 +7,7 @@ not given. What a job needs is imported when it runs, beside the process that wo
 from collections.abc import Mapping
 
 from walpy.cli_invocation import progress_for
-from walpy.config import FAILOVER_KEY, Config, Setting
+from walpy.config import Config, Setting
 from walpy.pipeline import start_ahead
 
 Flag = str | bool
@@ -36,13 +36,14 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
 
     flags: of PUSH_SETTINGS, and full, permanent.
     """
-    config = given = _with_flags(config, PUSH_SETTINGS, flags)
+    config = _with_flags(config, PUSH_SETTINGS, flags)
     is_verified = config.boolean("WALG_VERIFY_PAGE_CHECKSUMS")
     looks_at_pages = is_verified or (config.integer("WALG_DELTA_MAX_STEPS") > 0 and not flags.get("full"))
     if data_directory:
         # While this process imports the database driver.
         start_ahead("walpy.backup.partition", *(["walpy.postgres.changes"] if looks_at_pages else []))
     from walpy.backup.push_settings import PushOptions
+    from walpy.cli_storages import config_to_write
 
     options = PushOptions(
         permanent=bool(flags.get("permanent")),
@@ -52,18 +53,15 @@ def backup_push(config: Config, data_directory: str, **flags: Flag) -> None:
         without_files_metadata=config.boolean("WALG_WITHOUT_FILES_METADATA"),
         user_data=config.text("WALG_SENTINEL_USER_DATA"),
     )
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import config_to_write
-
-        config = config_to_write(config)
+    chosen = config_to_write(config)
     if data_directory:
         from walpy.backup.push import backup_push as push
 
-        push(config, data_directory, options, progress_for(config), wal_config=given)
+        push(chosen, data_directory, options, progress_for(config), wal_config=config)
     else:
         from walpy.backup.remote_push import remote_backup_push
 
-        remote_backup_push(config, options, progress_for(config), wal_config=given)
+        remote_backup_push(chosen, options, progress_for(config), wal_config=config)
 
 
 def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> None:
@@ -76,6 +74,7 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
     from walpy.backup.fetch import FetchOptions
     from walpy.backup.fetch import backup_fetch as fetch
     from walpy.backup.next_steps import log_steps
+    from walpy.cli_storages import locate
 
     config = _with_flags(config, FETCH_SETTINGS, flags)
     selector = BackupSelector(name, config.text("WALG_FETCH_TARGET_USER_DATA"))
@@ -87,13 +86,8 @@ def backup_fetch(config: Config, destination: str, name: str, **flags: Flag) -> 
         restore_only=str(flags.get("restore_only", "")),
         resume=bool(flags.get("resume")),
     )
-    given = config
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import locate
-
-        config, name = locate(config, selector)
-        selector = BackupSelector(name)
-    summary = fetch(config, destination, selector, options, progress_for(config), given=given)
+    holder, selector = locate(config, selector)
+    summary = fetch(holder, destination, selector, options, progress_for(config), given=config)
     log_steps(summary.next_steps, summary.steps_when_running)
 
 

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from walpy.archive import Archive, open_archive
+from walpy.archive import Archive
 from walpy.backup import delete, retention
-from walpy.backup.catalog import BackupSelector, find_backup
+from walpy.backup.catalog import BackupSelector
 from walpy.backup.retention import Archived, Candidate, Deletion, Modifier
 from walpy.backup.timestamp import Timestamp
 from walpy.cli_invocation import Invocation, print_result
+from walpy.cli_storages import archives_to_delete, find_in
 from walpy.cli_usage import Command
-from walpy.config import FAILOVER_KEY
 from walpy.errors import BackupError
 
 app = typer.Typer(
@@ -43,22 +43,8 @@ def _without_command(ctx: typer.Context) -> None:
 
 
 def _open(ctx: typer.Context, by_time: bool) -> tuple[Archives, Archived]:
-    config = ctx.ensure_object(Invocation).load()
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import archives_to_delete
-
-        archives = archives_to_delete(config)
-    else:
-        archives = [open_archive(config)]
+    archives = archives_to_delete(ctx.ensure_object(Invocation).load())
     return archives, delete.read_archived(*archives, by_time=by_time)
-
-
-def _find(archives: Archives, selector: BackupSelector) -> str:
-    if len(archives) == 1:
-        return find_backup(archives[0], selector)
-    from walpy.backup.storages import locate_in
-
-    return locate_in(archives, selector)[1]
 
 
 def _finish(
@@ -68,7 +54,7 @@ def _finish(
         print_result(delete.explain(plan, explain))
         return
     delete.tell(plan)
-    total = delete.carry_out(archives[0], plan, confirm=confirm, scope=scope or delete.Scope(), others=archives[1:])
+    total = delete.carry_out(plan, *archives, confirm=confirm, scope=scope or delete.Scope())
     if json:
         print_result(json_module.dumps(delete.as_document(plan, total)) + "\n")
 
@@ -147,7 +133,7 @@ def everything(
     if force not in ("", "FORCE"):
         ctx.fail("expected to get one of modifiers: [FORCE] as first argument")
     archives, archived = _open(ctx, False)
-    delete.remove_everything(archives[0], archived, force=bool(force), confirm=confirm, others=archives[1:])
+    delete.remove_everything(archived, *archives, force=bool(force), confirm=confirm)
 
 
 @app.command("target", cls=Command)
@@ -172,7 +158,7 @@ def target(
     archives, archived = _open(ctx, use_sentinel_time)
     selector = BackupSelector(names[0] if names else "", target_user_data)
     logger.info("%s", selector.describe())
-    backup = archived.by_name[_find(archives, selector)]
+    backup = archived.by_name[find_in(archives, selector)]
     plan = retention.without(archived, backup, whole_chain=whole_chain, force_last=force_last)
     _finish(archives, plan, confirm=confirm, json=json, explain=explain)
 

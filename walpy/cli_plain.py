@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from walpy.archive import open_archive, open_wal_archive
+from walpy.archive import open_wal_archive
 from walpy.cli_invocation import Invocation, print_result, told
-from walpy.config import FAILOVER_KEY, Config, Setting, split_setting_flags
+from walpy.config import Config, Setting, split_setting_flags
 from walpy.errors import InvalidWal, UsageError
 from walpy.postgres.lsn import parse_lsn
 from walpy.values import parse_integer
@@ -27,14 +27,9 @@ Body = Callable[..., None]
 def backup_list(config: Config, *, detail: bool = False, pretty: bool = False, json: bool = False) -> None:
     """Print the backups."""
     from walpy.backup.listing import backup_list as listing
+    from walpy.cli_storages import archives_to_read
 
-    if config.is_set(FAILOVER_KEY):
-        from walpy.backup.storages import archives_to_read
-
-        archives = archives_to_read(config)
-    else:
-        archives = [open_archive(config)]
-    print_result(listing(*archives, detail=detail, pretty=pretty, json=json))
+    print_result(listing(*archives_to_read(config), detail=detail, pretty=pretty, json=json))
 
 
 def wal_show(config: Config, *, detailed_json: bool = False, without_backups: bool = False) -> None:

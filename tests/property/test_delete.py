@@ -228,17 +228,17 @@ def test_retain(scene: Scene, count: int, modifier: Modifier, stop_after: int) -
         kept = kept_by_hand(scene.backups, expected)
         needed = wal_needed(scene.backups, expected, kept)
 
-        dry = carry_out(archive, retention.older_than(archived, target), confirm=False)
+        dry = carry_out(retention.older_than(archived, target), archive, confirm=False)
         assert names_in(archive) == before
 
         stopping = Archive(archive.config, Stopping(archive.storage, stop_after), archive.codec)
         try:
-            carry_out(stopping, retention.older_than(archived, target), confirm=True)
+            carry_out(retention.older_than(archived, target), stopping, confirm=True)
         except StorageUnavailable:
             check_stopped(scene, archive, before, kept, needed)
 
         again = read_archived(archive)
-        carry_out(archive, retention.older_than(again, again.by_name[target.name]), confirm=True)
+        carry_out(retention.older_than(again, again.by_name[target.name]), archive, confirm=True)
         check_stopped(scene, archive, before, kept, needed)
         now = names_in(archive)
         older = {
@@ -274,9 +274,9 @@ def test_target(scene: Scene, data: st.DataObject, whole_chain: bool, stop_after
         plan = retention.without(archived, backup, whole_chain=whole_chain, force_last=True)
         stopping = Archive(archive.config, Stopping(archive.storage, stop_after), archive.codec)
         try:
-            carry_out(stopping, plan, confirm=True)
+            carry_out(plan, stopping, confirm=True)
         except StorageUnavailable:
             check_stopped(scene, archive, before, kept, scene.wal)
-        carry_out(archive, plan, confirm=True)
+        carry_out(plan, archive, confirm=True)
         check_stopped(scene, archive, before, kept, scene.wal)
         assert before - names_in(archive) == {name for item in doomed for name in objects_of(item)}

@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 import walpy
-from walpy import cli_backup, cli_plain
+from walpy import cli_backup, cli_storages
 from walpy.backup import fetch as fetch_module
 from walpy.backup import push as push_module
 from walpy.cli import app, main
@@ -241,7 +241,7 @@ def test_how_a_command_ends(
     def fail(config: Config) -> None:
         raise error
 
-    monkeypatch.setattr(cli_plain, "open_archive", fail)
+    monkeypatch.setattr(cli_storages, "open_archive", fail)
     assert main(["backup-list"]) == code
     shown = capsys.readouterr()
     assert shown.err.startswith("ERROR: ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from walpy import cli_backup, cli_plain
+from walpy import cli_backup, cli_plain, cli_storages
 from walpy.cli import main
 from walpy.cli_plain import run_plain
 from walpy.config import Config
@@ -140,6 +140,6 @@ def test_how_a_plain_command_ends(
     def fail(config: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli_plain, "open_archive", fail)
+    monkeypatch.setattr(cli_storages, "open_archive", fail)
     with caplog.at_level(logging.ERROR):
         assert run_plain(["backup-list"]) == code

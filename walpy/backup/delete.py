@@ -149,25 +149,21 @@ def tell(plan: Deletion) -> None:
             logger.info("Backup %s stays: %s", item.name, reason)
 
 
-def carry_out(
-    archive: Archive, plan: Deletion, *, confirm: bool, scope: Scope = Scope(), others: Sequence[Archive] = ()
-) -> Total:
+def carry_out(plan: Deletion, *archives: Archive, confirm: bool, scope: Scope = Scope()) -> Total:
     """Remove what a plan says, or only tell it; every object is logged. Raises StorageError.
 
-    others: archives of the failover storages. It may be stopped at any point: running it again goes on.
+    archives: one for each storage. It may be stopped at any point: running it again goes on.
     """
     logger.info("Evaluating objects for deletion...")
     total = Total()
-    for place, stage in _stages([archive, *others], plan, scope):
+    for place, stage in _stages(archives, plan, scope):
         _remove(place, stage, total, confirm=confirm)
     _tell_total(total, confirm=confirm)
     return total
 
 
-def remove_everything(
-    archive: Archive, archived: Archived, *, force: bool, confirm: bool, others: Sequence[Archive] = ()
-) -> Total:
-    """Remove every object of the archive, and of others. Raises BackupError for permanent backups, unless force."""
+def remove_everything(archived: Archived, *archives: Archive, force: bool, confirm: bool) -> Total:
+    """Remove every object, in every storage. Raises BackupError for permanent backups, unless force."""
     permanent = sorted(item.name for item in archived.backups if item.is_permanent)
     if permanent:
         text = f"Found permanent backups=[{' '.join(permanent)}]"
@@ -176,7 +172,7 @@ def remove_everything(
         logger.info("%s", text)
     logger.info("Evaluating objects for deletion...")
     total = Total()
-    for place in [archive, *others]:
+    for place in archives:
         sentinels = place.storage.list_folder(layout.BACKUP_FOLDER).objects
         _remove(place, sentinels, total, confirm=confirm)
         seen = {item.name for item in sentinels}

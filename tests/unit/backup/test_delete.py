@@ -89,7 +89,7 @@ def test_the_base_of_a_permanent_delta_stays(archive: Archive, root: Path) -> No
     archived = read_archived(archive)
     plan = retention.older_than(archived, archived.by_name[F3])
     assert plan.kept[F1] == f"{D1} is made on it"
-    carry_out(archive, plan, confirm=True)
+    carry_out(plan, archive, confirm=True)
     assert {item.name for item in list_backups(archive)} == {F1, D1, D2, F2, F3, D3}
     wal = {name[8:32] for name in objects(root) if name.startswith("wal_005/0000000100")}
     assert {f"0000000100000000000000{number}" for number in ("16", "19", "1D", "1F")} <= wal
@@ -98,14 +98,12 @@ def test_the_base_of_a_permanent_delta_stays(archive: Archive, root: Path) -> No
 
 def test_the_last_usable_backup_needs_force(archive: Archive) -> None:
     archived = read_archived(archive)
-    carry_out(
-        archive, retention.without(archived, archived.by_name[F1], whole_chain=False, force_last=False), confirm=True
-    )
+    plan = retention.without(archived, archived.by_name[F1], whole_chain=False, force_last=False)
+    carry_out(plan, archive, confirm=True)
     backup_mark(archive, F2, permanent=False)
     archived = read_archived(archive)
-    carry_out(
-        archive, retention.without(archived, archived.by_name[F2], whole_chain=False, force_last=False), confirm=True
-    )
+    plan = retention.without(archived, archived.by_name[F2], whole_chain=False, force_last=False)
+    carry_out(plan, archive, confirm=True)
     archived = read_archived(archive)
     with pytest.raises(BackupError, match="no usable backup would be left") as caught:
         retention.without(archived, archived.by_name[D3], whole_chain=True, force_last=False)
@@ -125,7 +123,7 @@ def test_a_backup_that_may_still_run_stays_with_its_wal(
     archive.put_bytes(f"basebackups_005/{finished}/metadata.json", b"{}")
     archived = read_archived(archive)
     assert "its backup may still run, so it stays" in caplog.text
-    carry_out(archive, retention.older_than(archived, archived.by_name[F3]), confirm=True)
+    carry_out(retention.older_than(archived, archived.by_name[F3]), archive, confirm=True)
     left = objects(root)
     assert f"basebackups_005/{running}/tar_partitions/part_001.tar.lz4" in left
     assert not [name for name in left if finished in name]
@@ -135,7 +133,7 @@ def test_a_backup_that_may_still_run_stays_with_its_wal(
     old = time.time_ns() - RUNNING_NS - 1
     os.utime(root / f"basebackups_005/{running}/tar_partitions/part_001.tar.lz4", ns=(old, old))
     archived = read_archived(archive)
-    carry_out(archive, retention.older_than(archived, archived.by_name[F3]), confirm=True)
+    carry_out(retention.older_than(archived, archived.by_name[F3]), archive, confirm=True)
     assert not [name for name in objects(root) if running in name]
 
 
@@ -258,6 +256,6 @@ def test_nothing_is_left_by_everything(root: Path, archive: Archive, caplog: pyt
 def test_documents_are_of_the_plan(archive: Archive) -> None:
     archived = read_archived(archive)
     plan = retention.without(archived, archived.by_name[D1], whole_chain=False, force_last=False)
-    document = as_document(plan, carry_out(archive, plan, confirm=False))
+    document = as_document(plan, carry_out(plan, archive, confirm=False))
     assert document["target"] is None
     assert document["removed_backups"] == [D2, D1]
