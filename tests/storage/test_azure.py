@@ -89,12 +89,10 @@ def test_a_damaged_upload_is_refused_by_the_server(
     azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(azure_upload, "content_md5", lambda _: content_md5(b"something else"))
-    with (
-        open_azure(azurite.url, container, WALPY_STORAGE_DEADLINE="0s") as storage,
-        pytest.raises(StorageError, match=r"Md5Mismatch|InvalidOperation"),
-    ):
-        storage.put("a", odd_chunks(content(size)))
-    assert names(storage) == []
+    with open_azure(azurite.url, container, WALPY_STORAGE_DEADLINE="0s") as storage:
+        with pytest.raises(StorageError, match=r"Md5Mismatch|InvalidOperation"):
+            storage.put("a", odd_chunks(content(size)))
+        assert names(storage) == []
 
 
 def test_a_backslash_is_refused(storage: AzureStorage) -> None:

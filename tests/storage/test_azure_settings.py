@@ -12,7 +12,6 @@ from walpy.errors import ConfigError
 from walpy.storage import open_storage
 from walpy.storage.azure import from_config
 from walpy.storage.azure_client import AzureSettings, read_settings
-from walpy.storage.base import CopiesItself
 
 BASIC = {"WALG_AZ_PREFIX": "azure://backups/cluster", "AZURE_STORAGE_ACCOUNT": "account"}
 
@@ -104,7 +103,6 @@ def test_a_version_of_the_protocol() -> None:
 def test_url_shows_no_secret() -> None:
     storage = open_storage(Config.from_mapping(azure_settings("http://x", AZURE_STORAGE_SAS_TOKEN="sig=x")))
     assert storage.url == "azure://container/cluster"
-    assert not isinstance(storage, CopiesItself)
     storage.close()
 
 

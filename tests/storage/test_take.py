@@ -1,11 +1,17 @@
 """Copies that a server makes itself: which it can, that they are create-only, and what passes through here instead."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from azure.storage.blob import generate_account_sas
 
+from tests.fixtures.azurite import ACCESS_KEY, ACCOUNT, Azurite, client_of, open_azure
+from tests.fixtures.fault_proxy import FaultProxy, Trouble
 from tests.fixtures.gcs_server import BUCKET, GcsServer, open_gcs
 from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3, settings
 from tests.storage.contract import content, odd_chunks, read
@@ -99,6 +105,62 @@ def test_not_from_a_folder(server: S3Server, bucket: str, tmp_path: Path) -> Non
     with open_s3(server.url, bucket) as target:
         assert not target.take(folder, folder.stat("a"))
     assert not isinstance(folder, CopiesItself)
+
+
+# ---- Azure
+
+
+@pytest.mark.parametrize("token", [False, True])
+def test_azure_copies_between_containers(azurite: Azurite, token: bool) -> None:
+    access = account_token() if token else {}
+    with (
+        open_azure(azurite.url, azurite.new_container(), **access) as source,
+        open_azure(azurite.url, azurite.new_container(), **access) as target,
+        FaultProxy(azurite.url) as proxy,
+        open_azure(proxy.url, azurite.new_container()) as elsewhere,
+    ):
+        source.put("folder/a b+c", odd_chunks(DATA))
+        assert copied(source, target, "folder/a b+c")
+        assert read(target, "folder/a b+c") == DATA
+        with pytest.raises(ObjectExists):
+            copied(source, target, "folder/a b+c")
+        found = source.stat("folder/a b+c")
+        assert not target.take(source, found._replace(size=(256 << 20) + 1))
+        assert not target.take(source, found._replace(name="gone"))
+        assert not elsewhere.take(source, found)
+        assert not target.take(server_less(), found)
+
+
+def account_token() -> dict[str, str]:
+    """Settings with a shared access signature in place of the key."""
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+    signature = generate_account_sas(ACCOUNT, ACCESS_KEY, "o", "rcwdl", expiry)
+    return {"AZURE_STORAGE_ACCESS_KEY": "", "AZURE_STORAGE_SAS_TOKEN": signature}
+
+
+def test_azure_signs_what_the_server_shall_read() -> None:
+    """Azurite does not ask for it inside of one account."""
+    for access in ({}, account_token()):
+        client = client_of("http://x", "container", **access)
+        url = urlsplit(client.signed_url("cluster/a b+c"))
+        assert url.path == f"/{ACCOUNT}/container/cluster/a%20b%2Bc"
+        assert {"sp", "se", "sig"} <= parse_qs(url.query).keys()
+
+
+def test_azure_is_asked_again(azurite: Azurite) -> None:
+    """The answer is lost; the second attempt meets the first one's blob."""
+    with (
+        FaultProxy(azurite.url) as proxy,
+        open_azure(proxy.url, azurite.new_container()) as source,
+        open_azure(proxy.url, azurite.new_container()) as target,
+    ):
+        source.put("a", [b"1"])
+        proxy.misbehave(Trouble.LOSES_ANSWERS, method="PUT")
+        healer = threading.Thread(target=lambda: proxy.troubled.wait(30) and proxy.heal())
+        healer.start()
+        assert copied(source, target)
+        healer.join()
+        assert read(target, "a") == b"1"
 
 
 # ---- GCS

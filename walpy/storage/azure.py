@@ -15,7 +15,7 @@ from walpy.storage.azure_client import connect, read_settings
 from walpy.storage.azure_errors import code_of, error_of_answer
 from walpy.storage.azure_read import AzureReader, open_blob
 from walpy.storage.azure_upload import Uploader
-from walpy.storage.base import Chunk, Folder, StoredObject, batches, common_prefix, whole_seconds
+from walpy.storage.base import Chunk, Folder, Storage, StoredObject, batches, common_prefix, whole_seconds
 from walpy.storage.base import check_name as check_any_name
 from walpy.storage.retry import RetryPolicy
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from walpy.config import Config
     from walpy.storage.azure_client import Container
 
+LARGEST_COPY = 256 << 20  # bytes; Azure's limit for a copy in one step
 DELETE_BATCH = 256  # Azure's limit for one request
 DELETED = (202, 404)  # statuses of a deletion's answer; which 404 it is, its code tells
 
@@ -58,6 +59,20 @@ class AzureStorage:
         """Store an object; see base.Storage.put."""
         check_name(name)
         return self._uploader.put(self._container.key(name), chunks, create_only=create_only)
+
+    def take(self, source: Storage, item: StoredObject) -> bool:
+        """Copy an object of another container, or folder, of this account; see base.CopiesItself.
+
+        Not what is too large for one request, and not with an identity, which can sign no address for the server.
+        """
+        if not isinstance(source, AzureStorage) or item.size > LARGEST_COPY:
+            return False
+        here, there = self._container.settings, source._container.settings
+        url = source._container.signed_url(source._container.key(item.name))
+        if here.endpoint != there.endpoint or not url:
+            return False
+        check_name(item.name)
+        return self._uploader.copy(self._container.key(item.name), url)
 
     def open(self, name: str, *, offset: int = 0, size: int | None = None) -> AzureReader:
         """Open an object for reading; see base.Storage.open."""

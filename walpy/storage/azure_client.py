@@ -7,6 +7,7 @@ import binascii
 import logging
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import BlobClient, ContainerClient
+from azure.storage.blob import BlobClient, ContainerClient, generate_blob_sas
 from requests.adapters import HTTPAdapter
 
 from walpy import __version__
@@ -118,6 +119,7 @@ class Container:
 
     def __init__(self, client: ContainerClient, settings: AzureSettings, policy: RetryPolicy) -> None:
         self.client = client
+        self.settings = settings
         self.name = settings.container
         self.root = f"{settings.root}/" if settings.root else ""
         self.policy = policy
@@ -138,6 +140,17 @@ class Container:
     def blob(self, key: str) -> BlobClient:
         """Client of one blob."""
         return self.client.get_blob_client(key)
+
+    def signed_url(self, key: str) -> str:
+        """Address of a blob that the server itself may read for an hour; empty when an identity gives access."""
+        settings = self.settings
+        token = settings.sas_token
+        if settings.access_key:
+            expiry = datetime.now(UTC) + timedelta(hours=1)
+            token = generate_blob_sas(
+                settings.account, self.name, key, account_key=settings.access_key, permission="r", expiry=expiry
+            )
+        return f"{self.blob(key).url}?{token}" if token else ""
 
     def timeouts(self, deadline: Deadline | None = None) -> dict[str, Any]:
         """Parameters of a request that shall not outlast the deadline (or a new one)."""

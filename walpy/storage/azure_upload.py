@@ -59,6 +59,22 @@ class Uploader:
             return first.size
         return store_parts(chain([(first, is_last)], parts), upload, slots.give_back, self._blocks_in_flight)
 
+    def copy(self, key: str, source_url: str) -> bool:
+        """Have the server copy a blob, create-only; False when it will not.
+
+        source_url: one that the server may read; it holds a secret. Raises ObjectExists, and transient errors.
+        """
+        try:
+            BlockUpload(self._container, key, create_only=True).copy(source_url)
+        except ObjectExists:
+            raise
+        except StorageError as error:
+            if error.transient:
+                raise
+            logger.debug("%s: its bytes are copied instead", error)
+            return False
+        return True
+
     def close(self) -> None:
         """Forget the buffers."""
         self._buffers.close()
@@ -102,6 +118,18 @@ class BlockUpload:
             operations.upload(part.size, PartBody(part, cancel), headers=dict(headers), **timeouts)
 
         self._container.call("put", self._key, lambda timeouts: self._attempt(partial(request, timeouts), timeouts))
+
+    def copy(self, source_url: str) -> None:
+        """Have the server copy a blob, in one step: it becomes visible when it is complete."""
+        condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing} if self._create_only else {}
+        blob: Any = self._container.blob(self._key)
+
+        def request(timeouts: dict[str, Any]) -> None:
+            blob.start_copy_from_url(
+                source_url, metadata={TOKEN_KEY: self._token}, requires_sync=True, **condition, **timeouts
+            )
+
+        self._container.call("copy", self._key, lambda timeouts: self._attempt(partial(request, timeouts), timeouts))
 
     def begin(self) -> str:
         """What the ids of the blocks begin with; no request is needed."""
