@@ -78,6 +78,7 @@ class _Restore:
     plan: ExtractPlan  # of the newest backup
     identity: Identity
     is_resumed: bool
+    is_complete: bool  # by an earlier restore, but for the removal of its journal
     concurrency: int
     is_masked: bool  # only some files, which nothing can be started from
     partial: PartialRestore | None  # some databases or tables
@@ -154,8 +155,11 @@ def _prepare(
     tablespaces = chosen_tablespaces(sentinel.spec, spec)
     needed = 0 if options.restore_only else _needed_room([link.sentinel for link in links])  # lists have no sizes
     identity = _identity(links, options, tablespaces)
+    is_complete = False
     if is_resumed:
-        journal.check_continues(destination, identity, checksum_of_file(os.path.join(destination, CONTROL_FILE)))
+        is_complete = journal.check_continues(
+            destination, identity, checksum_of_file(os.path.join(destination, CONTROL_FILE))
+        )
     check_places(archive, destination, tablespaces, needed, is_resumed=is_resumed)
     skips = bool(options.restore_only) or (options.reverse_unpack and options.skip_redundant_tars)
     selection = Selection(backup, options.mask, options.restore_only)
@@ -177,6 +181,7 @@ def _prepare(
         plan=plan,
         identity=identity,
         is_resumed=is_resumed,
+        is_complete=is_complete,
         concurrency=config.integer("WALG_DOWNLOAD_CONCURRENCY", minimum=1),
         is_masked=bool(options.mask) and chain.selected is not None,
         partial=selection.partial,
@@ -203,7 +208,10 @@ def _needed_room(sentinels: Sequence[Sentinel]) -> int:
 
 def _restore(archive: Archive, restore: _Restore, notes: Journal, progress: Progress, flushing: Stopwatch) -> Restored:
     """Extract everything; on return it is complete, durable and can be started. flushing: measures the wait."""
-    _remove_control_file(restore.destination)
+    if restore.is_complete:
+        logger.info("%s is complete already", restore.destination)
+        notes.remove()
+        return Restored()
     make_tablespaces(restore.destination, restore.tablespaces)
     places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
     applier = Applier(archive, notes, restore.plan, restore.concurrency, restore.network_waits, progress)
@@ -286,7 +294,7 @@ def _summary(config: Config, restore: _Restore, restored: Restored, seconds: flo
     return FetchSummary(
         backup=newest.backup,
         destination=restore.destination,
-        files=restored.files_below + len(restored.files) - len(newest.increments),
+        files=max(0, restored.files_below + len(restored.files) - len(newest.increments)),
         size=restored.size,
         stored_size=chain.special_size + sum(member.stored_size for member in chain.members),
         seconds=seconds,

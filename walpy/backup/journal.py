@@ -61,6 +61,7 @@ class Journal:
 
     folder: str
     lock: int
+    identity: Identity
 
     def close(self) -> None:
         """Give up the lock."""
@@ -78,12 +79,17 @@ class Journal:
     def note_control_file(self, checksum: str) -> None:
         """Note that all is done but to put pg_control in place."""
         with _writing(self.folder):
-            _replace(os.path.join(self.folder, _CONTROL), checksum)
+            _write_header(self.folder, self.identity, checksum)
 
     def remove(self) -> None:
-        """Remove it: the restore is complete."""
+        """Remove it, the newest backup first and the header last: the restore is complete."""
         try:
-            shutil.rmtree(self.folder)
+            for backup, _ in reversed(self.identity.chain):
+                if self.has_begun(backup):
+                    shutil.rmtree(records_folder(self.folder, backup))
+            for name in (_HEADER, _LOCK):
+                os.unlink(os.path.join(self.folder, name))
+            os.rmdir(self.folder)
         except OSError as error:
             logger.warning("%s could not be removed, which is harmless: %s", self.folder, error.strerror)
 
@@ -93,10 +99,11 @@ def exists(destination: str) -> bool:
     return os.path.isfile(os.path.join(destination, FOLDER, _HEADER))
 
 
-def check_continues(destination: str, identity: Identity, control_file: str) -> None:
+def check_continues(destination: str, identity: Identity, control_file: str) -> bool:
     """Raise BackupError unless the journal in a directory is of this restore, and nothing has been started from it.
 
-    control_file: the checksum of the directory's pg_control, empty when there is none.
+    control_file: the checksum of the directory's pg_control, empty when there is none. Returns whether all is done but
+    to remove the journal.
     """
     folder = os.path.join(destination, FOLDER)
     document = _read_header(folder)
@@ -113,11 +120,12 @@ def check_continues(destination: str, identity: Identity, control_file: str) -> 
             f"{destination!r} has an unfinished restore with other options: {differing}",
             f"Go on with the same options. {HINT}",
         )
-    if control_file and control_file != _read(os.path.join(folder, _CONTROL)):
+    if control_file and control_file != document.get(_CONTROL):
         raise BackupError(
             f"{destination!r} has a pg_control that no unfinished restore has: a server was started from it",
             f"The restore was complete; remove {folder}, which is no longer needed.",
         )
+    return bool(control_file)
 
 
 def open_journal(destination: str, identity: Identity, *, resumes: bool) -> Journal:
@@ -137,12 +145,12 @@ def open_journal(destination: str, identity: Identity, *, resumes: bool) -> Jour
             if resumes and _read_header(folder).get("boot") != _boot():
                 for backup, _ in identity.chain[1:]:
                     shutil.rmtree(records_folder(folder, backup), ignore_errors=True)
-            header = {"version": 1, "boot": _boot(), "chain": _plain(identity.chain), "options": dict(identity.options)}
-            _replace(os.path.join(folder, _HEADER), json.dumps(header))
+            if not resumes or _CONTROL not in _read_header(folder):
+                _write_header(folder, identity)
         except BaseException:
             os.close(lock)
             raise
-    return Journal(folder, lock)
+    return Journal(folder, lock, identity)
 
 
 def share_lock(folder: str) -> None:
@@ -221,9 +229,11 @@ def _read(path: str) -> str:
         return ""
 
 
-def _replace(path: str, text: str) -> None:
+def _write_header(folder: str, identity: Identity, control: str = "") -> None:
+    header = {"version": 1, "boot": _boot(), "chain": _plain(identity.chain), "options": dict(identity.options)}
+    path = os.path.join(folder, _HEADER)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
+        json.dump({**header, _CONTROL: control} if control else header, file)
     os.replace(f"{path}.new", path)
 
 

@@ -177,7 +177,8 @@ def test_a_restore_that_was_killed_at_its_very_end(
     backup: StoredBackup, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal_that_stays(monkeypatch, destination, backup)
-    fetched(backup, destination, RESUME)
+    backup.object("part_001").write_bytes(b"damaged")
+    assert fetched(backup, destination, RESUME).files == 0
     check_whole(destination)
 
 
