@@ -60,8 +60,7 @@ def _rows(archive: Archive, path: str, *, recursive: bool) -> list[Row]:
         found = [Row(item.name[cut:], item.size, item.modified_ns) for item in archive.storage.list(folder)]
         return sorted(found, key=lambda row: (row.name.count("/"), row.name))
     children = archive.storage.list_folder(folder)
-    slash = "/" if folder else ""  # as WAL-G shows them
-    folders = [Row(f"{slash}{name[cut:]}/") for name in children.folders]
+    folders = [_folder_row(archive, folder, name) for name in children.folders]
     return folders + [Row(item.name[cut:], item.size, item.modified_ns) for item in children.objects]
 
 
@@ -72,13 +71,20 @@ def _version_rows(archive: Archive, path: str, *, recursive: bool) -> list[Row]:
         return _rows(archive, path, recursive=recursive)
     folder = path.strip("/")
     cut = len(folder) + 1 if folder else 0
-    slash = "/" if folder else ""
-    folders = [] if recursive else [Row(f"{slash}{name[cut:]}/") for name in versions.list_folders(folder)]
+    names = () if recursive else versions.list_folders(folder)
+    folders = [_folder_row(archive, folder, name) for name in names]
     found = [
         Row(item.name[cut:], item.size, item.modified_ns, item.version, _note(item))
         for item in versions.list(folder, recursive=recursive)
     ]
     return folders + sorted(found, key=lambda row: (row.name.count("/"), row.name))
+
+
+def _folder_row(archive: Archive, parent: str, name: str) -> Row:
+    """As WAL-G shows a folder in another one: in object stores its name, elsewhere with a slash before it."""
+    is_object_store = archive.config.storage_kind() in ("S3", "GS", "AZ")
+    slash = "/" if parent and not is_object_store else ""
+    return Row(f"{slash}{name.rpartition('/')[2]}/")
 
 
 def _note(item: ObjectVersion) -> str:

@@ -1,4 +1,4 @@
-"""A real server whose primary storage dies and comes back: WAL and backups in both storages, one recovery."""
+"""A real server whose primary storage dies and comes back: what both storages hold is brought home, and recovered."""
 
 import json
 import os
@@ -63,6 +63,13 @@ def test_nothing_is_lost_or_doubled_when_the_primary_storage_dies(base: Path, ma
     assert [line.split()[-1] for line in listed] == ["default", "second"]
 
     for name in (listed[0].split()[0], "LATEST"):
+        if name == "LATEST":  # it was made in the second storage; the first restore read from both
+            for what in ("backups", "pg-wals"):
+                server.walpy("st", "transfer", what, "--source", "second")
+            assert segments(base / "default") == in_default | in_second
+            assert not segments(base / "second")
+            brought = server.walpy("backup-list").stdout.splitlines()[1:]
+            assert [line.split()[-1] for line in brought] == ["default", "default"]
         restored = make_cluster(settings=settings, environment=environment, initdb=False)
         restored.walpy("backup-fetch", str(restored.data_directory), name)
         (restored.data_directory / "recovery.signal").touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.failover import Places
+from tests.fixtures.faults import FaultyStorage
 from tests.storage.contract import StorageContract
 from tests.unit.wal.synthetic import FIRST, SYSTEM_IDENTIFIER, DataDirectory, archive_in, content, segment
 from walpy.archive import Archive, open_archive, open_wal_archive
@@ -260,3 +261,27 @@ def test_nothing_is_deleted_while_a_storage_is_dead(places: Places) -> None:
     places.kill("b")
     with pytest.raises(StorageUnavailable, match="storage b is dead, so nothing is deleted"):
         archives_to_delete(places.config())
+
+
+@pytest.mark.parametrize("is_look_up", [False, True])
+def test_an_object_that_moves_while_it_is_looked_for_is_found(is_look_up: bool, places: Places) -> None:
+    """It is not yet in the first storage when that one is asked, and not any more in the second."""
+    archive = fetching(places)
+    storages = archive.storage.storages  # type: ignore[attr-defined]
+    first, second, _ = (storages.storage(name) for name in places.order())
+    second.put(OBJECT, [b"1"])
+
+    class Moving(FaultyStorage):
+        def event(self, kind: str) -> None:
+            super().event(kind)
+            if kind in ("open", "stat_many") and self.counts[kind] == 1:
+                first.put(OBJECT, [b"1"])
+                second.delete([OBJECT])
+
+    storages._opened[places.order()[1]] = Moving(second)
+    if is_look_up:
+        assert [item.name for item in archive.storage.stat_many([OBJECT])] == [OBJECT]
+    else:
+        with archive.storage.open(OBJECT) as reader:
+            assert b"".join(map(bytes, reader)) == b"1"
+    assert archive.storage.stat_many(["nothing"]) == []

@@ -1,5 +1,6 @@
 """Copies that a server makes itself: which it can, that they are create-only, and what passes through here instead."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from walpy.archive import Archive
 from walpy.config import Config
 from walpy.copying import copy_objects
 from walpy.errors import ObjectExists
+from walpy.moving import MoveOptions, move_objects
 from walpy.progress import SilentProgress
 from walpy.storage.base import CopiesItself, Storage, StoredObject
 from walpy.storage.fs import from_config as open_folder
@@ -178,3 +180,20 @@ def test_gcs_copies_between_folders_and_buckets() -> None:
 
 def server_less() -> Storage:
     return open_folder(Config.from_mapping({"WALG_FILE_PREFIX": "/"}))
+
+
+def test_objects_move_between_folders_of_gcs() -> None:
+    with (
+        GcsServer() as server,
+        open_gcs(server.url, f"gs://{BUCKET}/from") as source,
+        open_gcs(server.url, f"gs://{BUCKET}/to") as target,
+    ):
+        source.put("a", odd_chunks(DATA))
+        source.put("b", [b"both"])
+        target.put("b", [b"both"])
+        archives = [Archive(Config(), storage, codec("none")) for storage in (source, target)]
+        move_objects(*archives, "", MoveOptions(interval=0), SilentProgress())
+        assert list(source.list_names()) == []
+        assert read(target, "a") == DATA
+        found, digest = target.describe("b")
+        assert (found.size, digest) == (4, hashlib.md5(b"both").hexdigest())

@@ -51,7 +51,8 @@ def test_a_listing_with_all_versions(archive: Archive) -> None:
     ]
     assert len({line[7] for line in lines}) == 5  # their ids
     shown = list_objects(archive, "a", all_versions=True).splitlines()
-    assert [line.split()[6] for line in shown[1:]] == ["/deep/", "x", "x"]
+    assert [line.split()[6] for line in shown[1:]] == ["deep/", "x", "x"]
+    assert [line.split()[6] for line in list_objects(archive, "a").splitlines()[1:]] == ["deep/", "x"]
 
 
 def test_a_listing_without_versions_shows_what_is_there(archive: Archive) -> None:

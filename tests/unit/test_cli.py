@@ -311,3 +311,17 @@ def test_a_result_that_cannot_be_written_is_a_failure() -> None:
         result = run_flags(full)
     assert result.returncode == 1
     assert "cannot write the output: No space left on device" in result.stderr
+
+
+def test_flags_of_a_sub_command_may_stand_before_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WALG_FILE_PREFIX", str(tmp_path))
+    (tmp_path / "object").write_text("x")
+    assert main(["delete", "--confirm", "everything", "FORCE"]) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert main(["delete", "--after", "base_0", "retain", "0"]) == 1
+    assert "cannot retain less than one backup" in capsys.readouterr().err
+    assert main(["delete", "--after"]) == 1
+    assert main(["delete", "--pretty", "retain", "1"]) == 1
+    assert "unknown flag: --pretty" in capsys.readouterr().err

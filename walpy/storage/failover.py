@@ -12,7 +12,7 @@ Memory: that of the one storage which an object comes from or goes to.
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
@@ -88,7 +88,7 @@ class FailoverStorage:
             check_name(name)
         found: dict[str, StoredObject] = {}
         failures: dict[str, StorageError] = {}
-        for holder in self._places(names[0] if names else ""):
+        for holder in self._asked(names[0] if names else "", failures, found):
             rest = [name for name in names if name not in found]
             if not rest:
                 break
@@ -196,6 +196,16 @@ class FailoverStorage:
             holder for holder in others if holder not in alive
         ]
 
+    def _asked(self, name: str, failures: Collection[str], found: Collection[str] = ()) -> Iterator[str]:
+        """Storages to look in; those asked first once more, before an absence counts as proven for a restore.
+
+        Else an object that is just moved (st transfer) from a later one to an earlier one would be in neither.
+        """
+        places = self._places(name)
+        yield from places
+        if not failures and not found and not self._is_writing:
+            yield from places[:-1]
+
     def _ensure_alive(self, holder: str, *, is_needed: bool) -> None:
         """Raise StorageUnavailable for a storage that counts as dead, unless it is back; where it is not needed, too.
 
@@ -210,7 +220,7 @@ class FailoverStorage:
         """What look gives for the first storage that has an object."""
         check_name(name)
         failures: dict[str, StorageError] = {}
-        for holder in self._places(name):
+        for holder in self._asked(name, failures):
             try:
                 self._ensure_alive(holder, is_needed=True)
                 return look(holder)
