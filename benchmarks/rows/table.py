@@ -9,6 +9,7 @@ from benchmarks.rows.backup import backup_plan
 from benchmarks.rows.catalogue import list_plan, wal_plan
 from benchmarks.rows.crowd import COMMANDS, crowd_plan
 from benchmarks.rows.delta import delta_plan
+from benchmarks.rows.encrypted import encrypted_plan
 from benchmarks.rows.restore import restore_plan
 from benchmarks.rows.startup import startup_plan
 from benchmarks.rows.wal_bulk import burst_plan, recovery_plan
@@ -22,6 +23,7 @@ BURST = "all segments ready at once; `sh -c` each, oldest first, its mark rename
 RECOVERY = "`sh -c` each into one name, read, compared, removed; fetching ahead as each program does by default"
 BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a flush of the file system is timed too"
 DELTA = "a row on so many of the accounts' pages updated since the program's own full backup; else as a backup"
+ENCRYPTED = f"{BACKUP}; the same keys for everybody"
 RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
 SEGMENTS = "102,400 segments (quick: 10,240) without a gap, position of the server given; the answer is checked"
 CROWD = (
@@ -90,6 +92,12 @@ def backup_row(codec: str, storage: str, ratio: float) -> tuple[Row, Planner]:
     return row, lambda bench: backup_plan(bench, codec, storage, bench.data.big)
 
 
+def encrypted_row(name: str, cipher: str, ratio: float) -> tuple[Row, Planner]:
+    """An encrypted backup of the big cluster."""
+    row = Row(f"encrypted-{name}", f"backup, file, lz4, {cipher}", ENCRYPTED, Target(ratio, BACKUP_MEMORY))
+    return row, lambda bench: encrypted_plan(bench, "lz4", cipher)
+
+
 def restore_row(codec: str, ratio: float) -> tuple[Row, Planner]:
     """A restore of the big cluster."""
     row = Row(f"restore-{codec}", f"restore and sync, {codec}", RESTORE, Target(ratio, BACKUP_MEMORY))
@@ -105,6 +113,8 @@ def backup_rows() -> list[tuple[Row, Planner]]:
         backup_row("brotli", "file", 0.60),
         backup_row("lz4", "s3", 0.60),
         backup_row("zstd", "s3", 0.50),
+        encrypted_row("openpgp", "OpenPGP, AES-128", 0.60),
+        encrypted_row("libsodium", "libsodium", 0.60),
         restore_row("lz4", 0.65),
         restore_row("zstd", 0.50),
         (
@@ -168,6 +178,7 @@ def all_rows() -> dict[str, tuple[Row, Planner]]:
 
 
 GROUPS = {
+    "encrypted": ["encrypted-openpgp", "encrypted-libsodium"],
     "wal": [row.name for row, _ in wal_rows()],
     "crowd": [row.name for row, _ in crowd_rows()],
     "memory": ["burst-lz4", "backup-file-lz4", "restore-lz4", "small-backup", "small-restore"],

@@ -54,11 +54,13 @@ class Reader(Protocol):
 
 
 def read(reader: Reader, chunks: Sequence[bytes]) -> tuple[bytes, WalpyError | None]:
-    """What a reader gives, and the error that it ends with."""
+    """What a reader gives, and the error that it ends with. Several chunks are read in pieces, as restores do."""
     given = bytearray()
+    pieces = getattr(reader, "pieces", None) if len(chunks) > 1 else None
     try:
         for chunk in chunks:
-            given += reader.update(chunk)
+            for piece in pieces(chunk) if pieces else (reader.update(chunk),):
+                given += piece
         given += reader.finish()
     except WalpyError as error:
         return bytes(given), error

@@ -13,6 +13,7 @@ Memory: as in frames.
 """
 
 import os
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, Protocol
 
@@ -32,6 +33,7 @@ PACKAGE_SIZE: Final = HEADER_SIZE + PAYLOAD_SIZE + TAG_SIZE
 VERSION_10: Final = 0x10
 VERSION_20: Final = 0x20
 VERSIONS: Final = (VERSION_10, VERSION_20)
+PIECE_PACKAGES: Final = 4  # in a piece of what is decrypted
 MOST_PACKAGES: Final = 1 << 32  # 256 TiB: then nonces would repeat
 
 _LAST = 0x80  # bit of the nonce's first byte
@@ -130,9 +132,15 @@ class Decryptor(cipher.Decryptor):
         out = self._output.room(self._frames.count(chunk) * PAYLOAD_SIZE)
         size = 0
         for run in self._frames.runs(chunk):
-            for start in range(0, len(run), PACKAGE_SIZE):
-                size += self._open(run[start : start + PACKAGE_SIZE], out[size:])
+            size += self._open_run(run, out[size:])
         return out[:size]
+
+    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
+        """As update, in pieces of a few packages, which are still in the processor's cache when they are used."""
+        out = self._output.room(PIECE_PACKAGES * PAYLOAD_SIZE)
+        for run in self._frames.runs(chunk):
+            for start in range(0, len(run), PIECE_PACKAGES * PACKAGE_SIZE):
+                yield out[: self._open_run(run[start : start + PIECE_PACKAGES * PACKAGE_SIZE], out)]
 
     def finish(self) -> Chunk:
         """The last package, when it is not full. Raises DataCorrupt when the stream lacks its end."""
@@ -144,6 +152,13 @@ class Decryptor(cipher.Decryptor):
         if not self._is_ended and self._kind[0] == VERSION_20:
             raise DataCorrupt("the encrypted data (DARE) are truncated")
         return out[:size]
+
+    def _open_run(self, run: memoryview, out: memoryview) -> int:
+        """Decrypt full packages; bytes of their payload."""
+        size = 0
+        for start in range(0, len(run), PACKAGE_SIZE):
+            size += self._open(run[start : start + PACKAGE_SIZE], out[size:])
+        return size
 
     def _open(self, package: memoryview, out: memoryview) -> int:
         """Decrypt a package, which is full or the rest of the stream; bytes of its payload."""

@@ -5,7 +5,7 @@ the last MOST_KEYS of them and never on disk: WAL-G gives all parts of a backup 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol, TypeVar
 
 from walpy.errors import DataCorrupt, StorageThrottled, StorageUnavailable, WalpyError
@@ -106,6 +106,17 @@ class Decryptor(cipher.Decryptor):
 
     def update(self, chunk: Chunk) -> Chunk:
         """Decrypt a chunk; the result is valid until the next call. Raises DataCorrupt, and as KeyService."""
+        rest = self._behind_head(chunk)
+        return self._data.update(rest) if self._data else b""
+
+    def pieces(self, chunk: Chunk) -> Iterator[Chunk]:
+        """As update, piece by piece."""
+        rest = self._behind_head(chunk)
+        if self._data:
+            yield from self._data.pieces(rest)
+
+    def _behind_head(self, chunk: Chunk) -> memoryview:
+        """What of a chunk is data. Opens them when the header is whole."""
         rest = memoryview(chunk)
         header = self._cipher.header
         while self._data is None:
@@ -113,11 +124,11 @@ class Decryptor(cipher.Decryptor):
             if not missing:
                 self._data = dare.Decryptor(self._cipher.unwrap(header.unpack(self._head)))
             elif not rest:
-                return b""
+                break
             else:
                 self._head += bytes(rest[:missing])
                 rest = rest[missing:]
-        return self._data.update(rest)
+        return rest
 
     def finish(self) -> Chunk:
         """The rest. Raises DataCorrupt when the object lacks its end."""

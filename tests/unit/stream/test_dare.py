@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from tests.fixtures.ciphers import KEY
 from walpy.errors import DataCorrupt
-from walpy.stream.dare import HEADER_SIZE, PACKAGE_SIZE, PAYLOAD_SIZE, Decryptor, Encryptor
+from walpy.stream.dare import HEADER_SIZE, PACKAGE_SIZE, PAYLOAD_SIZE, PIECE_PACKAGES, Decryptor, Encryptor
 from walpy.stream.transform import pump
 
 AEADS = {0: AESGCM, 1: ChaCha20Poly1305}
@@ -115,3 +115,14 @@ def test_the_counter_is_xored_not_added() -> None:
 def test_other_keys_open_nothing() -> None:
     with pytest.raises(DataCorrupt, match=r"package 0 .* is not authentic"):
         list(pump([encrypted(b"data")], [Decryptor(bytes(32))]))
+
+
+@pytest.mark.parametrize("size", [1000, PACKAGE_SIZE, 1 << 20])
+def test_a_large_chunk_comes_in_small_pieces(size: int) -> None:
+    plain = os.urandom(11 * PAYLOAD_SIZE + 5)
+    stored = encrypted(plain)
+    decryptor = Decryptor(KEY)
+    chunks = [stored[start : start + size] for start in range(0, len(stored), size)]
+    pieces = [bytes(piece) for chunk in chunks for piece in decryptor.pieces(chunk)]
+    assert b"".join([*pieces, decryptor.finish()]) == plain
+    assert max(map(len, pieces)) <= PIECE_PACKAGES * PAYLOAD_SIZE
