@@ -106,7 +106,6 @@ def test_the_primary_ends_during_backup_fetch(make_site: Callable[[], Site], ser
     for part in (
         "list-type",
         "sentinel.json",
-        "/metadata.json",
         "files_metadata.json",
         "part_001.tar",
         "pg_control.tar",
