@@ -240,11 +240,12 @@ def _remove(archive: Archive, items: Iterable[StoredObject], total: Total, *, co
         logger.info("Object marked for deletion: %s storage=%s", item.name, _storage_name(archive))
         total.count += 1
         total.size += item.size
-        batch.append(item.name)
-        if confirm and len(batch) >= BATCH:
+        if confirm:
+            batch.append(item.name)
+        if len(batch) >= BATCH:
             archive.storage.delete(batch)
             batch = []
-    if confirm and batch:
+    if batch:
         archive.storage.delete(batch)
 
 

@@ -74,7 +74,11 @@ class Path(NamedTuple):
 
     def timeline_of(self, number: int) -> Timeline:
         """Timeline that segment number belongs to."""
-        return next(timeline for begin, timeline in self.steps if number >= begin)
+        return self.step_of(number)[0]
+
+    def step_of(self, number: int) -> tuple[Timeline, int]:
+        """Timeline that segment number belongs to, and its first segment."""
+        return next((timeline, begin) for begin, timeline in self.steps if number >= begin)
 
     def begin_of(self, timeline: int) -> int | None:
         """First segment of a timeline on this way; None when it is not on it."""
@@ -131,6 +135,13 @@ class SegmentRanges:
     def __contains__(self, number: int) -> bool:
         index = bisect_left(self._ranges, number, key=_last)
         return index < len(self._ranges) and self._ranges[index][0] <= number
+
+    def run_begin(self, number: int) -> int:
+        """The lowest number from which on, up to this one, all are there, or none is."""
+        index = bisect_left(self._ranges, number, key=_last)
+        if index < len(self._ranges) and self._ranges[index][0] <= number:
+            return self._ranges[index][0]
+        return self._ranges[index - 1][1] + 1 if index else 0
 
     def gaps(self) -> list[tuple[int, int]]:
         """Ranges (first, last) between the lowest and the highest number that are not there, ascending."""

@@ -55,6 +55,10 @@ class Inventory:
         """Whether a segment is there."""
         return timeline in self.segments and number in self.segments[timeline]
 
+    def run_begin(self, timeline: int, number: int) -> int:
+        """The lowest segment from which on, up to this one, all are there, or none is."""
+        return self.segments[timeline].run_begin(number) if timeline in self.segments else 0
+
     def _note(self, name: str, numbers: "dict[int, array[int]]") -> None:
         try:
             timeline, number = segment_position(name, self.segment_size)

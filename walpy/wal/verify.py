@@ -126,26 +126,33 @@ def scan(inventory: Inventory, way: Path, position: Position, stop: int, windows
     number = position.segment - 1
     delayed_end = max(stop, number + 1 - windows.delayed)
     while number >= delayed_end:
+        found = _run(inventory, way, number, number, Presence.DELAYED)
+        _append(ranges, found)
         number -= 1
-        if _append(ranges, inventory, way, number + 1, Presence.DELAYED):
+        if found.presence is Presence.FOUND:
             break
     lost_begin = number - windows.uploading
     while number >= stop:
-        _append(ranges, inventory, way, number, Presence.UPLOADING if number > lost_begin else Presence.LOST)
-        number -= 1
+        is_uploading = number > lost_begin
+        lowest = max(stop, lost_begin + 1) if is_uploading else stop
+        _append(ranges, _run(inventory, way, number, lowest, Presence.UPLOADING if is_uploading else Presence.LOST))
+        number = ranges[-1].first - 1
     return ranges[::-1]
 
 
-def _append(ranges: list[Range], inventory: Inventory, way: Path, number: int, if_missing: Presence) -> bool:
-    """Add the next lower segment to descending ranges; whether it is there."""
-    timeline = way.timeline_of(number)
-    is_there = inventory.holds(timeline, number)
-    presence = Presence.FOUND if is_there else if_missing
-    if ranges and (ranges[-1].timeline, ranges[-1].presence) == (timeline, presence):
-        ranges[-1] = ranges[-1]._replace(first=number)
+def _run(inventory: Inventory, way: Path, number: int, lowest: int, if_missing: Presence) -> Range:
+    """The segments from number downwards, not below lowest, that are on one timeline, and all there or all missing."""
+    timeline, begin = way.step_of(number)
+    first = max(lowest, begin, inventory.run_begin(timeline, number))
+    return Range(timeline, first, number, Presence.FOUND if inventory.holds(timeline, number) else if_missing)
+
+
+def _append(ranges: list[Range], item: Range) -> None:
+    """Add the next lower segments to descending ranges."""
+    if ranges and (ranges[-1].timeline, ranges[-1].presence) == (item.timeline, item.presence):
+        ranges[-1] = ranges[-1]._replace(first=item.first)
     else:
-        ranges.append(Range(timeline, number, number, presence))
-    return is_there
+        ranges.append(item)
 
 
 def verdict(ranges: Sequence[Range], *, has_backups: bool) -> Status:
