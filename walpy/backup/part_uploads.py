@@ -14,14 +14,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from walpy import layout
-from walpy.errors import BackupError
+from walpy.errors import BackupError, Interrupted
 from walpy.stream.byte_pipe import BytePipe
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
 
 MOST_PARTS: Final = 3  # one that is filled, and two that are being ended
-ABORT_SECONDS: Final = 1.0  # a signal leaves 1.5 s for everything
+ABORT_SECONDS: Final = 10.0  # that threads have to take back what they have begun
+INTERRUPTED_SECONDS: Final = 0.8  # the same after a signal, which leaves 1.5 s for everything
 
 
 class StoredPart(NamedTuple):
@@ -52,10 +53,10 @@ class PartUploads:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Make the threads that are still at work give up, and wait for them no longer than ABORT_SECONDS."""
-        deadline = monotonic() + ABORT_SECONDS
-        for upload in self._uploads:
-            upload.pipe.fail(BackupError("the backup has failed"))
+        """Make the threads that are still at work give up, and wait for them, but not for ever."""
+        deadline = monotonic() + (INTERRUPTED_SECONDS if isinstance(error, Interrupted) else ABORT_SECONDS)
+        for upload in self._uploads:  # a storage gives up faster when it hears of a signal
+            upload.pipe.fail(error or BackupError("the backup has failed"))
         for upload in self._uploads:
             upload.join(max(0.0, deadline - monotonic()))
 

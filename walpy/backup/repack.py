@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from walpy.backup import tar
 from walpy.backup.file_entries import local_timestamp
 from walpy.backup.files_metadata import FileEntry, TarListing
-from walpy.backup.tar_reader import TarReader, full_member
+from walpy.backup.tar_reader import TarReader, full_member, time_of
 from walpy.errors import DataCorrupt
 from walpy.postgres.backup_manifest import Checksum, ReceivedFile
 from walpy.postgres.control import CONTROL_FILE
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LARGEST_CONTROL: Final = 1 << 20  # bytes; PostgreSQL's has 8 KiB
 NOTED_AT_ONCE: Final = 1000  # files whose entries are made into text together
+MOST_TEMPLATES: Final = 100
+MODE_AND_NUMBERS, OWNER_NAMES = slice(100, 124), slice(265, 329)  # where a header tells mode and owner
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +59,15 @@ class Repacking:
         self._part_count = 0
         self._unnoted: list[tuple[str, FileEntry]] = []
         self._noted: list[bytes] = []
+        self._templates: dict[bytes, tar.HeaderTemplate] = {}  # by the bytes that say owner and mode
 
     def add(self, archive: "SentArchive") -> None:
         """Store the members of an archive. Raises DataCorrupt, StorageError."""
         folder = "" if archive.tablespace is None else f"pg_tblspc/{archive.tablespace}/"
         reader = TarReader(self._counted(archive.chunks))
         for member in reader:
-            member = member._replace(name=folder + member.name)
+            if folder:
+                member = member._replace(name=folder + member.name)
             if member.kind == tar.REGULAR:
                 self._file(member, reader)
             else:
@@ -82,41 +86,48 @@ class Repacking:
             yield chunk
 
     def _file(self, member: "TarMember", reader: TarReader) -> None:
-        described = full_member(member, reader.header)
-        member = member._replace(name=member.name.removeprefix("./"))
-        is_kept = member.name.rpartition("/")[2] not in EXCLUDED_FILES  # such as standby.signal
-        pieces = self._checked(member, reader)
-        if is_kept and member.name == CONTROL_FILE:
-            pieces = self._noted_control(described, pieces)
-        if not is_kept:
-            for _ in pieces:
-                pass
-            return
-        part = self._begin_member(tar.header(described), member.size)
-        for piece in pieces:
-            part.write(piece)
-        part.write(bytes(tar.padding(member.size)))
-        if self._is_recorded:
-            self._unnoted.append((member.name, FileEntry(local_timestamp(described.mtime_ns))))
-            if len(self._unnoted) == NOTED_AT_ONCE:
-                self._note_files()
-
-    def _checked(self, member: "TarMember", reader: TarReader) -> "Iterator[memoryview]":
-        """Data of a file; what came is noted at its end."""
-        if member.name in self.received:
-            raise DataCorrupt(f"the server sent {member.name!r} twice")
+        name = member.name.removeprefix("./")
+        if name in self.received:
+            raise DataCorrupt(f"the server sent {name!r} twice")
+        part = None
+        if name.rpartition("/")[2] not in EXCLUDED_FILES:  # such as standby.signal
+            mtime_ns = time_of(reader.header)
+            part = self._begin_member(self._header(member, reader.header, mtime_ns), member.size)
+            self._note(name, mtime_ns)
         checksum = Checksum()
+        control = self._begin_control(member) if name == CONTROL_FILE else None
         for piece in reader.data():
             checksum.update(piece)
-            yield piece
-        self.received[member.name] = ReceivedFile(member.size, checksum.value)
+            if part is not None:
+                part.write(piece)
+            if control is not None:
+                control.append(piece)
+        if part is not None:
+            part.write(bytes(tar.padding(member.size)))
+        if control is not None:
+            self.control = full_member(member, reader.header), b"".join(control)
+        self.received[name] = ReceivedFile(member.size, checksum.value)
 
-    def _noted_control(self, member: tar.Member, pieces: "Iterator[memoryview]") -> "Iterator[memoryview]":
+    def _begin_control(self, member: "TarMember") -> "list[memoryview]":
         if member.size > LARGEST_CONTROL:
             raise DataCorrupt(f"{CONTROL_FILE} has {member.size} bytes")
-        kept = list(pieces)
-        self.control = member, b"".join(kept)
-        yield from kept
+        return []
+
+    def _header(self, member: "TarMember", header: bytes, mtime_ns: int) -> bytes:
+        """Header of a file. Nearly all have the same owner and mode."""
+        owner = header[MODE_AND_NUMBERS] + header[OWNER_NAMES]
+        template = self._templates.get(owner)
+        if template is None:
+            if len(self._templates) == MOST_TEMPLATES:
+                self._templates.clear()
+            template = self._templates[owner] = tar.HeaderTemplate(full_member(member, header))
+        return template.header(member.name.encode("utf-8", "surrogateescape"), member.size, mtime_ns)
+
+    def _note(self, name: str, mtime_ns: int) -> None:
+        if self._is_recorded:
+            self._unnoted.append((name, FileEntry(local_timestamp(mtime_ns))))
+            if len(self._unnoted) == NOTED_AT_ONCE:
+                self._note_files()
 
     def _note_files(self) -> None:
         if self._unnoted:

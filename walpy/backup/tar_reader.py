@@ -22,7 +22,7 @@ _ZEROS: Final = bytes(BLOCK)
 _HEADER: Final = struct.Struct(
     "100s8s16x12s12x8s1s100s6s82x155s12x"
 )  # name, mode, size, checksum, kind, link, magic, prefix
-_REST: Final = struct.Struct("100x8s8s8s12x12s117x32s32s183x")  # mode, owners' numbers, time, owners' names
+_REST: Final = struct.Struct("100x8s8s8s141x32s32s183x")  # mode, owners' numbers and names
 _USTAR: Final = b"ustar\0"
 _ADLER_MODULUS: Final = 65521
 
@@ -142,22 +142,27 @@ class TarReader:
 
 def full_member(member: TarMember, header: bytes) -> Member:
     """All that is known of a member: owners and time as its header block has them; directories end in a slash."""
-    mode, uid, gid, mtime, user, group = _REST.unpack(header)
-    seconds = _number(mtime)
-    if seconds >= 1 << 63:
-        seconds -= 1 << 64  # before 1970, as PostgreSQL writes it
+    mode, uid, gid, user, group = _REST.unpack(header)
     return Member(
         name=_bytes(member.name) + (b"/" if member.kind == DIRECTORY and member.name != "/" else b""),
         kind=member.kind,
         mode=_number(mode) & 0o7777,
         size=member.size,
-        mtime_ns=seconds * 1_000_000_000,
+        mtime_ns=time_of(header),
         uid=_number(uid),
         gid=_number(gid),
         user=user.partition(b"\0")[0],
         group=group.partition(b"\0")[0],
         link=_bytes(member.link),
     )
+
+
+def time_of(header: bytes) -> int:
+    """Modification time of a member, nanoseconds since 1970."""
+    seconds = _number(header[136:148])
+    if seconds >= 1 << 63:
+        seconds -= 1 << 64  # before 1970, as PostgreSQL writes it
+    return seconds * 1_000_000_000
 
 
 class _Stream:
@@ -210,7 +215,7 @@ def _check_checksum(block: bytes, field: bytes) -> None:
 
 def _number(field: bytes) -> int:
     """An octal number, or, with the top bit set, a big-endian one in two's complement."""
-    if field.endswith(b"\0") and field[:-1].isdigit():
+    if field.endswith((b"\0", b" ")) and field[:-1].isdigit():
         field = field[:-1]
     elif field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big") - (

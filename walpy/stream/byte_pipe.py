@@ -56,7 +56,7 @@ class BytePipe:
             self._change.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Make the other side raise an error, unless the stream has ended well."""
+        """Make the other side raise an error, at its next call."""
         with self._change:
             self._error = self._error or error
             self._change.notify_all()

@@ -1,14 +1,18 @@
 """Parts that one stream fills and threads store."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from walpy.archive import Archive, open_archive
+from walpy.backup import part_uploads
 from walpy.backup.part_uploads import MOST_PARTS, PartUploads, StoredPart
 from walpy.config import load_config
-from walpy.errors import BackupError, WalpyError
+from walpy.errors import BackupError, Interrupted, WalpyError
+from walpy.storage.base import Chunk
+from walpy.storage.fs import FsStorage
 from walpy.stream.byte_pipe import BytePipe
 
 PART = [b"x" * 100_000, b"", b"y" * 3_000_000, b"end"]
@@ -69,4 +73,57 @@ def test_a_part_that_is_not_closed_is_never_whole(make_archive: Callable[..., Ar
         pipe.write(b"x" * 3_000_000)
     with pytest.raises(BackupError, match="the backup has failed"):
         uploads.finish()
+    assert list(archive.storage.list("")) == []
+
+
+class SlowStorage(FsStorage):
+    """A storage that is busy with a put until it is released."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.begun, self.released, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
+        self.begun.set()
+        self.released.wait()
+        try:
+            return super().put(name, chunks, create_only=create_only)
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def slow(make_archive: Callable[..., Archive], tmp_path: Path) -> tuple[Archive, SlowStorage]:
+    archive, storage = make_archive(), SlowStorage(str(tmp_path))
+    archive.storage = storage
+    return archive, storage
+
+
+def fail(archive: Archive, storage: SlowStorage, error: WalpyError) -> None:
+    with PartUploads(archive, "base_x", lambda part: None) as uploads:
+        uploads.begin("part_001.tar").write(b"x")
+        assert storage.begun.wait(10)
+        raise error
+
+
+def test_after_a_failure_a_busy_storage_is_waited_for(slow: tuple[Archive, SlowStorage]) -> None:
+    archive, storage = slow
+    timer = threading.Timer(0.1, storage.released.set)
+    timer.start()
+    with pytest.raises(BackupError, match="a reason"):
+        fail(archive, storage, BackupError("a reason"))
+    assert storage.ended.is_set()
+    timer.join()
+
+
+def test_after_a_signal_it_is_not_waited_for(
+    slow: tuple[Archive, SlowStorage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, storage = slow
+    monkeypatch.setattr(part_uploads, "INTERRUPTED_SECONDS", 0.01)
+    with pytest.raises(Interrupted):
+        fail(archive, storage, Interrupted("interrupted by SIGTERM"))
+    assert not storage.ended.is_set()
+    storage.released.set()
+    assert storage.ended.wait(10)
     assert list(archive.storage.list("")) == []
