@@ -13,11 +13,12 @@ import pytest
 
 from tests.fixtures.azurite import BLOCK_SIZE, Azurite, open_azure
 from tests.fixtures.fault_proxy import FaultProxy, Trouble
-from tests.fixtures.faults import NEVER, Answer, FaultServer, closed_port
+from tests.fixtures.faults import NEVER, Alarm, Answer, FaultServer, closed_port
 from tests.storage.contract import SourceStopped, content, failing_chunks, names, odd_chunks, read
 from walpy.errors import (
     AccessDenied,
     DataCorrupt,
+    Interrupted,
     ObjectExists,
     StorageError,
     StorageFull,
@@ -129,6 +130,16 @@ def test_a_server_without_batches_gets_single_deletions() -> None:
         storage.delete(["a", "b"])
         storage.delete(["c", "d"])
         assert [request.method for request in server.requests] == ["POST", "DELETE", "DELETE", "DELETE", "DELETE"]
+
+
+@pytest.mark.parametrize("name", ["put", "large put", "open", "list"])
+def test_a_signal_ends_a_call_within_two_seconds(name: str) -> None:
+    """The SDK does not swallow what the handler raises."""
+    with FaultServer(NEVER) as server, open_azure(server.url) as storage:
+        began = time.monotonic()
+        with Alarm(1.0), pytest.raises(Interrupted):  # by then it waits for an answer
+            OPERATIONS[name](storage)
+        assert time.monotonic() - began < 3
 
 
 # secrets
