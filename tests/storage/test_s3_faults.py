@@ -1,12 +1,10 @@
 """What the S3 backend does when servers fail, networks break and processes die."""
 
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from tests.fixtures.faults import (
     NOT_FOUND,
     SLOW_DOWN,
     STORAGE_FULL,
+    Alarm,
     Answer,
     FaultServer,
     closed_port,
@@ -364,25 +363,6 @@ def test_an_upload_that_was_completed_by_a_lost_request(server: S3Server, bucket
 
 
 # signals and kills
-
-
-class Alarm:
-    """Raises Interrupted in the main thread after a while, as the entry point's handler does."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        def interrupt(number: int, frame: object) -> None:
-            raise Interrupted("stopped by SIGALRM", signal_number=number)
-
-        self._before = signal.signal(signal.SIGALRM, interrupt)
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._before)
 
 
 @every_call

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from azure.storage.blob import generate_account_sas
 
-from tests.fixtures.azurite import ACCESS_KEY, ACCOUNT, Azurite, client_of, open_azure
+from tests.fixtures.azurite import ACCESS_KEY, ACCOUNT, BLOCK_SIZE, Azurite, client_of, open_azure
 from tests.fixtures.fault_proxy import FaultProxy, Trouble
 from tests.fixtures.gcs_server import BUCKET, GcsServer, open_gcs
 from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3, settings
@@ -114,6 +114,7 @@ def test_not_from_a_folder(server: S3Server, bucket: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("token", [False, True])
 def test_azure_copies_between_containers(azurite: Azurite, token: bool) -> None:
+    data = content(2 * BLOCK_SIZE + 3)
     access = account_token() if token else {}
     with (
         open_azure(azurite.url, azurite.new_container(), **access) as source,
@@ -121,9 +122,9 @@ def test_azure_copies_between_containers(azurite: Azurite, token: bool) -> None:
         FaultProxy(azurite.url) as proxy,
         open_azure(proxy.url, azurite.new_container()) as elsewhere,
     ):
-        source.put("folder/a b+c", odd_chunks(DATA))
+        source.put("folder/a b+c", odd_chunks(data))
         assert copied(source, target, "folder/a b+c")
-        assert read(target, "folder/a b+c") == DATA
+        assert read(target, "folder/a b+c") == data
         with pytest.raises(ObjectExists):
             copied(source, target, "folder/a b+c")
         found = source.stat("folder/a b+c")
