@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import BackupSelector, find_backup, is_wale, list_backups, read_metadata, read_sentinel
-from walpy.backup.files_metadata import FileEntry, read_files_metadata
+from walpy.backup.entry import FileEntry
+from walpy.backup.files_metadata import read_files_metadata
 from walpy.backup.mark import chain_by
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
 from walpy.postgres.lsn import Lsn, format_lsn

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterable, Mapping, Set
 
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, TarListing
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.files_metadata import TarListing
 from walpy.backup.timestamp import Timestamp
 from walpy.postgres.datadir import Entry
 

@@ -1,24 +1,30 @@
 """`files_metadata.json`: every object of a backed-up cluster, the tar that holds it, and the tables' names.
 
-WAL-G writes maps in random order; walpy keeps the order it is given. Memory: about 400 bytes a file.
+WAL-G writes maps in random order; walpy keeps the order it is given. Memory: about 50 bytes a file where it is read
+from an archive, 400 where it is parsed as a whole, which tests and the sentinels of old WAL-G versions do.
 Source: WAL-G 3.0.9's stored objects.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import is_wale
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.file_table import FileTable, NameList
 from walpy.backup.gojson import Fields, parse_object, text_v2
+from walpy.backup.json_stream import JsonStream
 from walpy.backup.timestamp import Timestamp
-from walpy.errors import ObjectMissing
+from walpy.errors import DataCorrupt, ObjectMissing
 from walpy.postgres.database import Database, Table
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
     from walpy.backup.model import Sentinel
+    from walpy.storage.base import Chunk
 
 logger = logging.getLogger(__name__)
 
@@ -26,30 +32,11 @@ _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
 
 
 @dataclass(frozen=True, slots=True)
-class CorruptBlocks:
-    """Pages of one file whose checksum was wrong: how many, and the first of them, ascending."""
-
-    count: int
-    some: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file, directory or link of the cluster; mtime as the walk saw it."""
-
-    mtime: Timestamp
-    is_incremented: bool = False
-    is_skipped: bool = False
-    corrupt_blocks: CorruptBlocks | None = None
-    updates_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class FilesMetadata:
     """All of it: files by member name, member names by tar object name, databases by name."""
 
     files: Mapping[str, FileEntry] = field(default_factory=dict)
-    tar_file_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tar_file_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     databases: Mapping[str, Database] = field(default_factory=dict)
 
     @classmethod
@@ -214,8 +201,13 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def read_files_metadata(archive: "Archive", backup: str, sentinel: "Sentinel") -> FilesMetadata:
+def read_files_metadata(
+    archive: "Archive", backup: str, sentinel: "Sentinel", *, with_databases: bool = False
+) -> FilesMetadata:
     """Read a backup's list of files; an empty one when there is none: then every member of its tars is wanted.
+
+    It is read as it comes, into little memory (file_table.py). with_databases: the names of relations too, which take
+    more.
 
     A list that should be there and is not is a warning only, as in WAL-G: the tars of a full backup hold all that is
     needed. Raises DataCorrupt for a damaged one.
@@ -227,7 +219,48 @@ def read_files_metadata(archive: "Archive", backup: str, sentinel: "Sentinel") -
         return FilesMetadata()
     name = layout.files_metadata(backup)
     try:
-        return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+        with archive.storage.open(name) as chunks:
+            return _read(chunks, f"object {name!r}", with_databases=with_databases)
     except ObjectMissing as error:
         logger.warning("%s; going on without the list of files", error)
         return FilesMetadata()
+
+
+def _read(chunks: "Iterable[Chunk]", what: str, *, with_databases: bool) -> FilesMetadata:
+    """Read a document as it comes."""
+    stream, files = JsonStream(chunks), FileTable()
+    sets: dict[str, NameList] = {}
+    databases: dict[str, Database] = {}
+    try:
+        for section in stream.members():
+            kind = section.lower()
+            if kind == "files":
+                _read_files(stream, files, what)
+            elif kind == "tarfilesets":
+                sets.update(_read_sets(stream, files, what))
+            elif kind == "databasesbynames" and with_databases:
+                for name in stream.members():
+                    databases[name] = _database(Fields(stream.value(), f"{what}: DatabasesByNames: {name}"))
+            else:
+                stream.skip()
+        stream.end()
+    except (ValueError, RecursionError) as error:
+        raise DataCorrupt(f"{what} is not JSON: {error}") from error
+    return FilesMetadata(files, sets, databases)
+
+
+def _read_files(stream: JsonStream, files: FileTable, what: str) -> None:
+    for name in stream.members():
+        value = stream.value()
+        entry = _as_entry(value)
+        files.add(name, entry or _file_entry(Fields({} if value is None else value, f"{what}: Files: {name}")))
+
+
+def _read_sets(stream: JsonStream, files: FileTable, what: str) -> Iterator[tuple[str, NameList]]:
+    for tar in stream.members():
+        numbers = array("I")
+        for name in stream.elements():
+            if not isinstance(name, str):
+                raise DataCorrupt(f"{what}: TarFileSets: {tar} is not an array of strings")
+            numbers.append(files.number(name))
+        yield tar, NameList(files, numbers)

@@ -20,7 +20,7 @@ from walpy.backup.delta_base import (
     divide,
     is_usable,
 )
-from walpy.backup.files_metadata import FileEntry
+from walpy.backup.entry import FileEntry
 from walpy.backup.start_stop import RunningBackup
 from walpy.backup.timestamp import Timestamp
 from walpy.config import Config

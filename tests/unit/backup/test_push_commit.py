@@ -7,7 +7,8 @@ import pytest
 from walpy import layout
 from walpy.archive import Archive, Stored, open_archive
 from walpy.backup.commit import StoredBackup
-from walpy.backup.files_metadata import FileEntry, FilesMetadata
+from walpy.backup.entry import FileEntry
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import BackupMetadata, Sentinel
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config

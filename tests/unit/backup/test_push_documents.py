@@ -15,8 +15,9 @@ from walpy.backup.documents import (
     now_rounded_up,
     sentinel,
 )
+from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS, local_timestamp, tar_listing
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata, TarListing
+from walpy.backup.files_metadata import FilesMetadata, TarListing
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.partition import PartitionResult
 from walpy.backup.timestamp import Timestamp
