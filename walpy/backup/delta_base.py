@@ -19,6 +19,7 @@ from walpy.backup.entry import FileEntry
 from walpy.backup.files_metadata import read_files_metadata
 from walpy.backup.mark import chain_by
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
+from walpy.postgres.entry import EntryTable
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.page import has_increments
 from walpy.wal.history import Switch, read_local_history
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from walpy.archive import Archive
     from walpy.backup.model import Sentinel
     from walpy.backup.start_stop import RunningBackup
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.postgres.server import ServerFacts
 
 LATEST_FULL = "LATEST_FULL"
@@ -215,8 +216,8 @@ def check_base_is_there(archive: "Archive", base: Base) -> None:
 class Division(NamedTuple):
     """What is left to pack, in its order, and the files that are as the base has them."""
 
-    entries: "list[Entry]"
-    unchanged: "list[Entry]"
+    entries: "Sequence[Entry]"
+    unchanged: "Sequence[Entry]"
 
 
 def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mtime: bool = False) -> Division:
@@ -224,15 +225,15 @@ def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mt
 
     ignores_mtime: none is taken for unchanged.
     """
-    division = Division([], [])
+    changed, unchanged = EntryTable(), EntryTable()
     certain = 0 if ignores_mtime else base.started_ns - UNCERTAIN_NS
     for entry in entries:
         known = base.files.get(entry.name) if entry.is_file else None
         if known is None:
-            division.entries.append(entry)
+            changed.append(entry)
         elif known.mtime.ns == entry.mtime_ns and entry.mtime_ns < certain:
-            division.unchanged.append(entry)
+            unchanged.append(entry)
         else:
             has_base = has_increments(entry.name, entry.size, page_size)
-            division.entries.append(replace(entry, has_base=True) if has_base else entry)
-    return division
+            changed.append(replace(entry, has_base=True) if has_base else entry)
+    return Division(changed, unchanged)

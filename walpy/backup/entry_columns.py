@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 Columns = tuple[tuple[Any, ...], ...]  # one for each field of an entry; all of them equally long, or none at all
 

@@ -6,9 +6,11 @@ Source: WAL-G 3.0.9's stored objects.
 """
 
 import logging
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from walpy import layout
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_FASTEST = 1  # zlib's level
 _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
 
 
@@ -59,51 +62,71 @@ class FilesMetadata:
     def to_json(self) -> bytes:
         """WAL-G's bytes. Raises BackupError for a name that is not valid UTF-8."""
         sets = ((name, _names_text(names)) for name, names in self.tar_file_sets.items())
-        return _document(_files_text(self.files.items()), _members(sets), self.databases)
+        return b"".join(_document(iter([files_text(self.files.items())]), _members(sets), self.databases))
 
 
 class TarListing(NamedTuple):
-    """What files_metadata.json says of one tar, as bytes: who packs it writes them, and they are only put together.
+    """What files_metadata.json says of one tar: who packs it writes the text, and it is only put together.
 
-    files: the entries of its files. names: their names, which the tar's name leads to.
+    Compressed to an eighth, because the listings of all tars wait for the end of the backup.
     """
 
-    files: bytes = b""
-    names: bytes = b"[]"
+    deflated_files: bytes = b""
+    deflated_names: bytes = b""
 
     @classmethod
     def of(cls, files: Sequence[tuple[str, FileEntry]]) -> "TarListing":
         """Of the files with their entries, in order. Raises BackupError for a name that is not valid UTF-8."""
-        return cls(_files_text(files), _names_text(name for name, _ in files))
+        return cls(_deflated(files_text(files)), _deflated(_names_text(name for name, _ in files)))
 
     @classmethod
     def of_names(cls, *names: str) -> "TarListing":
         """Of a tar whose files have no entries."""
-        return cls(names=_names_text(names))
+        return cls(deflated_names=_deflated(_names_text(names)))
+
+    @property
+    def files(self) -> bytes:
+        """The entries of its files."""
+        return zlib.decompress(self.deflated_files) if self.deflated_files else b""
+
+    @property
+    def names(self) -> bytes:
+        """Their names, which the tar's name leads to."""
+        return zlib.decompress(self.deflated_names) if self.deflated_names else b"[]"
+
+
+def _deflated(text: bytes) -> bytes:
+    return zlib.compress(text, _FASTEST) if text else b""
 
 
 def files_metadata_json(
-    tars: Mapping[str, TarListing], databases: Mapping[str, Database], skipped: bytes = b""
-) -> bytes:
-    """The document, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same.
+    tars: Mapping[str, TarListing], databases: Mapping[str, Database], skipped: Iterable[bytes] = ()
+) -> Iterator[bytes]:
+    """The document in pieces, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same.
 
     skipped: entries of files that are in no tar.
     """
-    files = b",".join(files for files in (*(listing.files for listing in tars.values()), skipped) if files)
+    files = chain((listing.files for listing in tars.values()), skipped)
     return _document(files, _members((name, listing.names) for name, listing in tars.items()), databases)
 
 
-def _document(files: bytes, sets: bytes, databases: Mapping[str, Database]) -> bytes:
+def _document(files: Iterator[bytes], sets: Iterator[bytes], databases: Mapping[str, Database]) -> Iterator[bytes]:
     texts = _members((name, _database_text(database).encode()) for name, database in databases.items())
-    members = ((b"Files", files), (b"TarFileSets", sets), (b"DatabasesByNames", texts))
-    return b"{%b}" % b",".join(b'"%b":{%b}' % member for member in members if member[1])
+    before = b"{"
+    for name, members in ((b"Files", files), (b"TarFileSets", sets), (b"DatabasesByNames", texts)):
+        opening = b'%b"%b":{' % (before, name)
+        for member in filter(None, members):
+            yield opening + member
+            opening, before = b",", b"},"
+    yield b"{}" if before == b"{" else b"}}"
 
 
-def _members(texts: Iterable[tuple[str, bytes]]) -> bytes:
-    return b",".join(b"%b:%b" % (text_v2(name).encode(), text) for name, text in texts)
+def _members(texts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    return (b"%b:%b" % (text_v2(name).encode(), text) for name, text in texts)
 
 
-def _files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
+def files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
+    """The members of `Files`, without braces. Raises BackupError for a name that is not valid UTF-8."""
     return ",".join([f"{text_v2(name)}:{_entry_text(entry)}" for name, entry in files]).encode()
 
 

@@ -32,7 +32,7 @@ class Partition(Generic[Entry]):
     """One tar to be: its number, from 1, its members in order and their bytes of data."""
 
     number: int
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     size: int
 
     @property
@@ -54,19 +54,17 @@ def partitions(entries: Sequence[Entry], *, threshold: int, workers: int) -> lis
     """
     total = sum(entry.size for entry in entries) + FILE_COST * len(entries)
     limit = max(SMALLEST_COST, -(-total // (max(1, workers) * PARTS_PER_WORKER)))
-    groups: list[tuple[list[Entry], int]] = []
-    members: list[Entry] = []
-    size = 0
-    for entry in entries:
-        cost = size + entry.size + FILE_COST * len(members)
-        if members and (_exceeds(size, entry.size, threshold) or cost > limit):
-            groups.append((members, size))
-            members, size = [], 0
-        members.append(entry)
+    groups: list[tuple[int, int, int]] = []
+    start = size = 0
+    for index, entry in enumerate(entries):
+        cost = size + entry.size + FILE_COST * (index - start)
+        if index > start and (_exceeds(size, entry.size, threshold) or cost > limit):
+            groups.append((start, index, size))
+            start, size = index, 0
         size += entry.size
-    if members:
-        groups.append((members, size))
-    return [Partition(number, tuple(group), size) for number, (group, size) in enumerate(groups, 1)]
+    if start < len(entries):
+        groups.append((start, len(entries), size))
+    return [Partition(number, entries[start:end], size) for number, (start, end, size) in enumerate(groups, 1)]
 
 
 def _exceeds(size: int, more: int, threshold: int) -> bool:

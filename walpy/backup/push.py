@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     from walpy.backup.timestamp import Timestamp
     from walpy.config import Config
     from walpy.postgres.database import Database
-    from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.datadir import Listing
+    from walpy.postgres.entry import Entry
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
@@ -244,7 +245,7 @@ class _Push:
 
     def _divide(self, listing: "Listing", base: Base | None) -> Division:
         if base is None:
-            return Division(list(listing.entries), [])
+            return Division(listing.entries, ())
         ignores_mtime = self.settings.delta.ignores_mtime
         return divide(listing.entries, base, self.facts.page_size, ignores_mtime=ignores_mtime)
 
@@ -260,7 +261,7 @@ class _Push:
         self,
         backup: RunningBackup,
         base: Base | None,
-        entries: "list[Entry]",
+        entries: "Sequence[Entry]",
         stored: StoredBackup,
         progress: "Progress",
         alive: KeepAlive,
@@ -352,8 +353,8 @@ class _Push:
         packed: "list[PartitionResult]",
         label: "Stored",
         databases: "dict[str, Database]",
-        unchanged: "list[Entry]",
-    ) -> bytes | None:
+        unchanged: "Sequence[Entry]",
+    ) -> "Iterator[bytes] | None":
         if self.options.without_files_metadata:
             return None
         return documents.files_metadata(packed, label.name, databases, unchanged)

@@ -16,7 +16,7 @@ from walpy.errors import AccessDenied, BackupError, StorageUnavailable
 
 NAME = "base_000000010000000000000002"
 PART = layout.tar_partition(NAME, "part_001.tar", "lz4")
-DOCUMENTS = (BackupMetadata(), FilesMetadata({"/": FileEntry(ZERO_TIME)}).to_json(), Sentinel())
+DOCUMENTS = (BackupMetadata(), [FilesMetadata({"/": FileEntry(ZERO_TIME)}).to_json()], Sentinel())
 
 
 class Refusing(Archive):
