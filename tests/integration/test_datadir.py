@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.fixtures.cluster import Cluster, client_program
 from tests.fixtures.postgres import ClusterFactory
 from walpy.config import Config
-from walpy.postgres.datadir import Entry, Listing, walk
+from walpy.postgres.datadir import Listing, walk
+from walpy.postgres.entry import Entry
 from walpy.postgres.page import corrupt_blocks, relation_segment
 from walpy.postgres.server import connect
 

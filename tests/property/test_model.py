@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.gojson import indented, same_value
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.timestamp import Timestamp

@@ -1,13 +1,15 @@
 """Extracts the parts of a chain's members into a data directory, in worker processes, one member after the other."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from walpy.archive import Archive
-from walpy.backup.chain import ChainMember, Names
+from walpy.backup.chain import ChainMember
 from walpy.backup.completeness import Restored, check_complete
 from walpy.backup.extract import ExtractPlan, PartJob, start_worker, work_here
+from walpy.backup.file_table import Jobs
 from walpy.backup.journal import Journal
 from walpy.backup.rate_limits import NETWORK_LIMIT, MeasuredSleep, shared_limit
 from walpy.backup.resume import extract_or_keep
@@ -30,12 +32,14 @@ class Applier:
     def restore_base(self, member: ChainMember) -> Restored:
         """Extract what the backups above need of a base. Raises BackupError unless all of it arrived."""
         restored = Restored()
+        restored.files.expect(member.names)
         self._extract(member, replace(self.plan, all_directories=False, control_file=""), restored)
         check_complete(member, (), restored)
         return restored
 
     def restore_newest(self, member: ChainMember, special_parts: Sequence[PartJob], restored: Restored) -> None:
         """Extract the newest backup, and then special parts. Raises BackupError unless all of it arrived."""
+        restored.files.expect(member.names)
         self._extract(member, self.plan, restored)
         self.extract_here(special_parts, replace(self.plan, journal=""), restored)
         check_complete(member, self.plan.left_out, restored)
@@ -89,19 +93,24 @@ class Applier:
 
 def resumable(members: Sequence[ChainMember], journal: Journal) -> tuple[ChainMember, ...]:
     """The members of a chain, the full backup first, whose parts know what later ones have changed already."""
-    changed: Names = frozenset()
+    changed: frozenset[str] = frozenset()
     marked = []
     for member in reversed(members):
-        marked.append(replace(member, parts=tuple(_marked(member.parts, changed))))
+        marked.append(replace(member, parts=_marked(member.parts, changed)))
         if journal.has_begun(member.backup):
-            changed |= member.increments
+            changed = frozenset(changed | member.increments)
     return tuple(reversed(marked))
 
 
-def _marked(parts: Sequence[PartJob], changed: Names) -> Iterable[PartJob]:
+def _marked(parts: Sequence[PartJob], changed: frozenset[str]) -> Sequence[PartJob]:
     if not changed:
         return parts
-    return (replace(job, changed=changed if job.wanted is None else changed & job.wanted) for job in parts)
+    return Jobs([partial(_mark, parts, number, changed) for number in range(len(parts))])
+
+
+def _mark(parts: Sequence[PartJob], number: int, changed: frozenset[str]) -> PartJob:
+    job = parts[number]
+    return replace(job, changed=changed if job.wanted is None else changed & job.wanted)
 
 
 def _usable_processes(config: Config) -> int:

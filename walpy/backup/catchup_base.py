@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from walpy.archive import Archive
     from walpy.backup.start_stop import RunningBackup
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.postgres.server import ServerFacts
 
 logger = logging.getLogger(__name__)

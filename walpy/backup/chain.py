@@ -4,19 +4,20 @@ The newest backup's list decides which files exist in the end. What it holds who
 holds the changed pages of, comes from its base too, and so on down. A file is thus stored whole in exactly one member,
 and no older version of it is read. All of it is found out, and checked, before anything is written.
 
-Lists are read from the newest backup down, one at a time. Memory: beside one list of files (files_metadata.py), the
-names of the files that each member has to bring, about 200 bytes each.
+Lists are read from the newest backup down. Memory: the list of each member (file_table.py), and three bytes more for
+each of its files; the names of a part's files are made when a worker is given the part.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.catalog import read_sentinel
 from walpy.backup.extract import PartJob, relative_name
+from walpy.backup.file_table import FileTable, NameSet
 from walpy.backup.files_metadata import FilesMetadata, read_files_metadata
 from walpy.backup.model import Sentinel
 from walpy.backup.parts import Tars, check_has_control, check_parts, choose_parts, list_tars, some
@@ -26,7 +27,7 @@ from walpy.postgres.lsn import format_lsn
 
 SPECIAL_FILES: Final = frozenset({CONTROL_FILE, "backup_label", "tablespace_map"})  # have tars of their own, or none
 
-Names = frozenset[str]  # relative to the data directory
+Names = Set[str]  # relative to the data directory
 Choose = Callable[[FilesMetadata], Names | None]  # what to restore of the newest backup; None is everything
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class ChainMember:
     names: Names = frozenset()
     is_everything: bool = False
     increments: Names = frozenset()
-    parts: tuple[PartJob, ...] = ()
+    parts: Sequence[PartJob] = ()
     stored_size: int = 0
     plain_size: int = 0
 
@@ -129,14 +130,17 @@ def _read_base(archive: Archive, delta: Link, base: str) -> Link:
     return Link(base, sentinel)
 
 
-def plan_chain(archive: Archive, links: tuple[Link, ...], choose: Choose, *, skip_redundant: bool = True) -> Chain:
+def plan_chain(
+    archive: Archive, links: tuple[Link, ...], choose: Choose, *, skip_redundant: bool = True, by_names: bool = False
+) -> Chain:
     """Choose what comes from which backup. links: as read_links gives them.
 
-    skip_redundant: leave out parts of the newest backup in which nothing is wanted. Raises BackupError, naming the
-    backup and the object or file, for what is missing; DataCorrupt.
+    skip_redundant: leave out parts of the newest backup in which nothing is wanted. by_names: choose() needs the names
+    of the newest one's databases. Raises BackupError, naming the backup and the object or file, for what is missing;
+    DataCorrupt.
     """
     newest = links[0]
-    files = read_files_metadata(archive, *newest)
+    files = read_files_metadata(archive, *newest, with_databases=by_names)
     selected = choose(files)
     tars = list_tars(archive, newest.backup)
     check_has_control(newest.backup, tars)
@@ -151,7 +155,8 @@ def plan_chain(archive: Archive, links: tuple[Link, ...], choose: Choose, *, ski
         files = read_files_metadata(archive, *link)
         share = _share(link, files, share.below)
         members.append(_member(link, files, share, list_tars(archive, link.backup), keep_all=False))
-    special = tuple(replace(job, wanted=selected) for job in tars.special)
+    wanted = None if selected is None else frozenset(name for name in SPECIAL_FILES if name in selected)
+    special = tuple(replace(job, wanted=wanted) for job in tars.special)
     return Chain(tuple(reversed(members)), special, tars.size_of(tars.special), selected)
 
 
@@ -159,9 +164,9 @@ def plan_chain(archive: Archive, links: tuple[Link, ...], choose: Choose, *, ski
 class _Share:
     """How the wanted files divide: here comes from this backup, below from its base; increments are in both."""
 
-    here: set[str] = field(default_factory=set)
-    below: set[str] = field(default_factory=set)
-    increments: set[str] = field(default_factory=set)
+    here: Names
+    below: Names = frozenset()
+    increments: Names = frozenset()
     is_everything: bool = False
 
 
@@ -176,12 +181,12 @@ def _share_of_newest(link: Link, files: FilesMetadata, selected: Names | None) -
     return share
 
 
-def _share(link: Link, files: FilesMetadata, wanted: set[str]) -> _Share:
+def _share(link: Link, files: FilesMetadata, wanted: Names) -> _Share:
     """What of the wanted files comes from a base. All of it when the base has no list: then it is full."""
     if not files.files and not link.sentinel.is_delta:
         return _Share(here=wanted)
     share = _divided(link, files, wanted)
-    unlisted = wanted - share.here - share.below
+    unlisted = [name for name in wanted if name not in share.here and name not in share.below]
     if unlisted:
         raise BackupError(
             f"backup {link.backup} lacks {some(unlisted)}, which the delta on it was made from",
@@ -190,36 +195,36 @@ def _share(link: Link, files: FilesMetadata, wanted: set[str]) -> _Share:
     return share
 
 
-def _divided(link: Link, files: FilesMetadata, wanted: set[str] | Names | None) -> _Share:
-    share = _Share()
-    for member_name, entry in files.files.items():
+def _divided(link: Link, files: FilesMetadata, wanted: Names | None) -> _Share:
+    table = FileTable.of(files.files)
+    here, below, increments = NameSet(table), NameSet(table), NameSet(table)
+    for number, member_name, entry in table.numbered():
         name = relative_name(member_name)
         if wanted is not None and name not in wanted:
             continue
         if entry.is_skipped:
-            share.below.add(name)
+            below.add(number, name)
             continue
-        share.here.add(name)
+        here.add(number, name)
         if entry.is_incremented:
-            share.increments.add(name)
-            share.below.add(name)
-    if share.below and not link.sentinel.is_delta:
-        raise DataCorrupt(f"backup {link.backup} is full, but its list has changes of {some(share.below)}")
-    return share
+            increments.add(number, name)
+            below.add(number, name)
+    if below and not link.sentinel.is_delta:
+        raise DataCorrupt(f"backup {link.backup} is full, but its list has changes of {some(below)}")
+    return _Share(here, below, increments)
 
 
 def _member(link: Link, files: FilesMetadata, share: _Share, tars: Tars, *, keep_all: bool) -> ChainMember:
     check_parts(link.backup, tars, files.tar_file_sets, share.here)
-    if share.is_everything:
-        parts = tars.data
-    else:
-        parts = choose_parts(tars, files.tar_file_sets, share.here, share.increments, keep_all=keep_all)
-    stored_size, all_stored = tars.size_of(parts), tars.size_of(tars.data)
+    all_stored = stored_size = tars.size_of(tars.data)
+    parts: Sequence[PartJob] = tars.data
+    if not share.is_everything:
+        parts, stored_size = choose_parts(tars, files.tar_file_sets, share.here, share.increments, keep_all=keep_all)
     return ChainMember(
         *link,
-        names=frozenset(share.here),
+        names=share.here,
         is_everything=share.is_everything,
-        increments=frozenset(share.increments),
+        increments=share.increments,
         parts=parts,
         stored_size=stored_size,
         plain_size=link.sentinel.uncompressed_size * stored_size // max(all_stored, 1),

@@ -21,7 +21,7 @@ from walpy.backup.source_files import Pass, SourceFiles
 from walpy.stream.pieces import PIECE_SIZE
 
 if TYPE_CHECKING:
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
 
 FILES_AHEAD = 2  # large files that are looked through before their turn
 ENTRIES_AHEAD = 64  # entries among which they are looked for

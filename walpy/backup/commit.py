@@ -17,6 +17,8 @@ from walpy.errors import AccessDenied, BackupError, ObjectExists, ObjectMissing,
 from walpy.interrupts import committing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from walpy.archive import Archive
     from walpy.backup.model import BackupMetadata, Sentinel
 
@@ -78,11 +80,11 @@ class StoredBackup:
                 "Another host may be pushing a backup of the same name: push from one of them at a time.",
             )
 
-    def complete(self, metadata: "BackupMetadata", files: bytes | None, sentinel: "Sentinel") -> None:
-        """Store the documents, the sentinel last: it commits the backup. files: of files_metadata."""
+    def complete(self, metadata: "BackupMetadata", files: "Iterable[bytes] | None", sentinel: "Sentinel") -> None:
+        """Store the documents, the sentinel last: it commits the backup. files: of files_metadata, in pieces."""
         self._archive.put_bytes(layout.metadata(self.name), metadata.to_json())
         if files is not None:
-            self._archive.put_bytes(layout.files_metadata(self.name), files)
+            self._archive.storage.put(layout.files_metadata(self.name), files)
         self._put_sentinel(sentinel.to_json())
 
     def discard(self) -> None:

@@ -5,33 +5,35 @@ a partial restore reads few tars. "rating" keeps files together that change equa
 become redundant as a whole.
 """
 
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from walpy.postgres.entry import EntryTable, table_of
 from walpy.postgres.relation_file import Relation, relation_file
 
 if TYPE_CHECKING:
-    from walpy.backup.files_metadata import FileEntry
-    from walpy.postgres.datadir import Entry
+    from walpy.backup.entry import FileEntry
+    from walpy.postgres.entry import Entry
 
 REGULAR, RATING, DATABASE, COPY = "regular", "rating", "database", "copy"
 
 
-def by_database(entries: "Iterable[Entry]") -> "list[list[Entry]]":
+def by_database(entries: "Iterable[Entry]") -> list[EntryTable]:
     """Groups: directories and what belongs to no database, then each database's files, of each tablespace apart."""
-    shared: list[Entry] = []
-    databases: dict[str, list[Entry]] = {}
+    shared = EntryTable()
+    databases: dict[str, EntryTable] = {}
     for entry in entries:
         folder = entry.name.rpartition("/")[0]
         is_in_database = entry.is_file and relation_file(f"{folder}/1") is not None
-        (databases.setdefault(folder, []) if is_in_database else shared).append(entry)
+        (databases.setdefault(folder, EntryTable()) if is_in_database else shared).append(entry)
     return [shared, *databases.values()]
 
 
-def rated(entries: "Iterable[Entry]", updates: Mapping[Relation, int]) -> "list[Entry]":
+def rated(entries: "Iterable[Entry]", updates: Mapping[Relation, int]) -> EntryTable:
     """The entries, those of tables with how often their rows changed."""
-    return [_rated(entry, updates) for entry in entries]
+    return table_of(_rated(entry, updates) for entry in entries)
 
 
 def _rated(entry: "Entry", updates: Mapping[Relation, int]) -> "Entry":
@@ -40,21 +42,22 @@ def _rated(entry: "Entry", updates: Mapping[Relation, int]) -> "Entry":
     return replace(entry, updates=count) if count else entry
 
 
-def by_rating(entries: "Iterable[Entry]", base_files: "Mapping[str, FileEntry]") -> "list[list[Entry]]":
+def by_rating(entries: "Sequence[Entry]", base_files: "Mapping[str, FileEntry]") -> list[EntryTable]:
     """Groups: directories, files whose rows never changed, and the others, the most often changed ones last.
 
     base_files: of the backup that a delta continues, whose counts the changes are measured by.
     """
-    directories: list[Entry] = []
-    quiet: list[Entry] = []
-    busy: list[Entry] = []
-    for entry in entries:
-        group = directories if not entry.is_file else busy if entry.updates else quiet
-        group.append(entry)
 
-    def rating(entry: "Entry") -> int:
+    def rating(number: int) -> int:
+        entry = entries[number]
         known = base_files.get(entry.name)
         before = known.updates_count if known else 0
         return entry.updates * 100 // before if before else entry.updates
 
-    return [directories, quiet, sorted(busy, key=rating)]
+    directories, quiet, busy = EntryTable(), EntryTable(), array("Q")
+    for number, entry in enumerate(entries):
+        if entry.updates:
+            busy.append(number)
+        else:
+            (quiet if entry.is_file else directories).append(entry)
+    return [directories, quiet, table_of(entries[number] for number in sorted(busy, key=rating))]

@@ -17,6 +17,7 @@ from walpy.backup.files_metadata import TarListing, read_files_metadata
 from walpy.backup.partition import PartitionResult
 from walpy.copying import in_order
 from walpy.errors import WalpyError
+from walpy.postgres.entry import table_of
 from walpy.storage.base import CopiesItself, StoredObject
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from walpy.archive import Archive
     from walpy.backup.commit import StoredBackup
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
 
 PARALLEL: Final = 8  # parts copied at the same time
 
@@ -42,7 +43,7 @@ class Copied(NamedTuple):
     """results: of the parts that were copied, numbered from 0. rest: what has to be packed, in its order."""
 
     results: list[PartitionResult]
-    rest: "list[Entry]"
+    rest: "Sequence[Entry]"
 
 
 def copy_parts(archive: "Archive", base: Base, entries: "Sequence[Entry]", stored: "StoredBackup") -> Copied:
@@ -56,7 +57,7 @@ def copy_parts(archive: "Archive", base: Base, entries: "Sequence[Entry]", store
             stored.add_part(result.object_name, result.stored_size)
             covered.update(entry.name for entry in part.members)
     logger.info("Copied %d of %d tars of %s", len(results), len(parts), base.name)
-    return Copied(results, [entry for entry in entries if entry.name not in covered])
+    return Copied(results, table_of(entry for entry in entries if entry.name not in covered))
 
 
 def _unchanged_parts(archive: "Archive", base: Base, entries: "Iterable[Entry]") -> list[_Part]:

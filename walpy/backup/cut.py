@@ -13,7 +13,7 @@ from walpy.backup import tar
 from walpy.backup.increment import encode_head, member_size
 from walpy.backup.members import tar_header
 from walpy.backup.shared_file import SharedFile
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 if TYPE_CHECKING:
     from walpy.backup.page_cache import Ranges

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import BackupSelector, find_backup, is_wale, list_backups, read_metadata, read_sentinel
-from walpy.backup.files_metadata import FileEntry, read_files_metadata
+from walpy.backup.entry import FileEntry
+from walpy.backup.files_metadata import read_files_metadata
 from walpy.backup.mark import chain_by
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
+from walpy.postgres.entry import EntryTable
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.page import has_increments
 from walpy.wal.history import Switch, read_local_history
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from walpy.archive import Archive
     from walpy.backup.model import Sentinel
     from walpy.backup.start_stop import RunningBackup
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.postgres.server import ServerFacts
 
 LATEST_FULL = "LATEST_FULL"
@@ -245,8 +247,8 @@ def is_unchanged(entry: "Entry", base: Base) -> bool:
 class Division(NamedTuple):
     """What is left to pack, in its order, and the files that are as the base has them."""
 
-    entries: "list[Entry]"
-    unchanged: "list[Entry]"
+    entries: "Sequence[Entry]"
+    unchanged: "Sequence[Entry]"
 
 
 def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mtime: bool = False) -> Division:
@@ -254,14 +256,14 @@ def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mt
 
     ignores_mtime: none is taken for unchanged; so it is in a catchup, for a standby's files have times of their own.
     """
-    division = Division([], [])
+    changed, unchanged = EntryTable(), EntryTable()
     for entry in entries:
         known = base.files.get(entry.name) if entry.is_file else None
         if known is None:
-            division.entries.append(entry)
+            changed.append(entry)
         elif not (ignores_mtime or base.is_catchup) and is_unchanged(entry, base):
-            division.unchanged.append(entry)
+            unchanged.append(entry)
         else:
             has_base = has_increments(entry.name, entry.size, page_size)
-            division.entries.append(replace(entry, has_base=True) if has_base else entry)
-    return division
+            changed.append(replace(entry, has_base=True) if has_base else entry)
+    return Division(changed, unchanged)

@@ -1,11 +1,11 @@
 """The three documents that describe a finished backup, made from what is known at its end."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walpy.backup.file_entries import unchanged_listing
+from walpy.backup.file_entries import unchanged_listings
 from walpy.backup.files_metadata import TarListing, files_metadata_json
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.special_tars import LABEL, TABLESPACE_MAP
@@ -15,7 +15,8 @@ from walpy.postgres.database import Database
 if TYPE_CHECKING:
     from walpy.backup.delta_base import Base
     from walpy.backup.partition import PartitionResult
-    from walpy.postgres.datadir import Entry, TablespaceLink
+    from walpy.postgres.datadir import TablespaceLink
+    from walpy.postgres.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,15 @@ def files_metadata(
     label_object: str,
     databases: Mapping[str, Database],
     unchanged: "Iterable[Entry]" = (),
-) -> bytes:
-    """Every object that is in a tar, and in which, as JSON; pg_control is in no list, as in WAL-G.
+) -> Iterator[bytes]:
+    """Every object that is in a tar, and in which, as JSON, in pieces; pg_control is in no list, as in WAL-G.
 
     results: of the partitions, in their order. label_object: name of the object with backup_label, which lists names
     alone. unchanged: files that are as the base has them.
     """
     tars = {_base(result.object_name): result.listing for result in results}
     tars[_base(label_object)] = TarListing.of_names(TABLESPACE_MAP, LABEL)
-    return files_metadata_json(tars, databases, unchanged_listing(unchanged))
+    return files_metadata_json(tars, databases, unchanged_listings(unchanged))
 
 
 def tablespace_spec(data_directory: str, links: "Sequence[TablespaceLink]") -> Spec | None:

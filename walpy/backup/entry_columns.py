@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 Columns = tuple[tuple[Any, ...], ...]  # one for each field of an entry; all of them equally long, or none at all
 
-_FIELDS = attrgetter("name", "path", "mode", "size", "mtime_ns", "uid", "gid", "has_base", "changed", "updates")
+_FIELDS = attrgetter("name", "path", "mode", "size", "mtime_ns", "uid", "gid", "has_base", "updates", "changed")
 
 
 def columns_of(entries: Sequence[Entry]) -> Columns:

@@ -1,13 +1,16 @@
 """What files_metadata.json says of each file of a partition."""
 
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import islice
 
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, TarListing
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.files_metadata import TarListing, files_text
 from walpy.backup.timestamp import Timestamp
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 SOME_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
+LISTED_AT_ONCE = 10_000
 ALL_BLOCKS = 1 << 32  # more than there are
 
 
@@ -47,11 +50,11 @@ def local_timestamp(ns: int) -> Timestamp:
     return Timestamp(ns, time.localtime(ns // 1_000_000_000).tm_gmtoff)
 
 
-def unchanged_listing(entries: Iterable[Entry]) -> bytes:
-    """The entries of files that are as the backup's base has them, and in no tar."""
-    return TarListing.of(
-        [
+def unchanged_listings(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The entries of files that are as the backup's base has them, and in no tar; some thousands at a time."""
+    entries = iter(entries)
+    while some := list(islice(entries, LISTED_AT_ONCE)):
+        yield files_text(
             (entry.name, FileEntry(local_timestamp(entry.mtime_ns), is_skipped=True, updates_count=entry.updates))
-            for entry in entries
-        ]
-    ).files
+            for entry in some
+        )

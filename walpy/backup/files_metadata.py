@@ -1,47 +1,37 @@
 """`files_metadata.json`: every object of a backed-up cluster, the tar that holds it, and the tables' names.
 
-WAL-G writes maps in random order; walpy keeps the order it is given. Memory: about 400 bytes a file.
+WAL-G writes maps in random order; walpy keeps the order it is given. Memory: about 50 bytes a file where it is read
+from an archive, 400 where it is parsed as a whole, which tests and the sentinels of old WAL-G versions do.
 Source: WAL-G 3.0.9's stored objects.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import is_wale
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.file_table import FileTable, NameList
 from walpy.backup.gojson import Fields, parse_object, text_v2
+from walpy.backup.json_stream import JsonStream
 from walpy.backup.timestamp import Timestamp
-from walpy.errors import ObjectMissing
+from walpy.errors import DataCorrupt, ObjectMissing
 from walpy.postgres.database import Database, Table
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
     from walpy.backup.model import Sentinel
+    from walpy.storage.base import Chunk
 
 logger = logging.getLogger(__name__)
 
+_FASTEST = 1  # zlib's level
 _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
-
-
-@dataclass(frozen=True, slots=True)
-class CorruptBlocks:
-    """Pages of one file whose checksum was wrong: how many, and the first of them, ascending."""
-
-    count: int
-    some: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file, directory or link of the cluster; mtime as the walk saw it."""
-
-    mtime: Timestamp
-    is_incremented: bool = False
-    is_skipped: bool = False
-    corrupt_blocks: CorruptBlocks | None = None
-    updates_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +39,7 @@ class FilesMetadata:
     """All of it: files by member name, member names by tar object name, databases by name."""
 
     files: Mapping[str, FileEntry] = field(default_factory=dict)
-    tar_file_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tar_file_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     databases: Mapping[str, Database] = field(default_factory=dict)
 
     @classmethod
@@ -72,51 +62,71 @@ class FilesMetadata:
     def to_json(self) -> bytes:
         """WAL-G's bytes. Raises BackupError for a name that is not valid UTF-8."""
         sets = ((name, _names_text(names)) for name, names in self.tar_file_sets.items())
-        return _document(_files_text(self.files.items()), _members(sets), self.databases)
+        return b"".join(_document(iter([files_text(self.files.items())]), _members(sets), self.databases))
 
 
 class TarListing(NamedTuple):
-    """What files_metadata.json says of one tar, as bytes: who packs it writes them, and they are only put together.
+    """What files_metadata.json says of one tar: who packs it writes the text, and it is only put together.
 
-    files: the entries of its files. names: their names, which the tar's name leads to.
+    Compressed to an eighth, because the listings of all tars wait for the end of the backup.
     """
 
-    files: bytes = b""
-    names: bytes = b"[]"
+    deflated_files: bytes = b""
+    deflated_names: bytes = b""
 
     @classmethod
     def of(cls, files: Sequence[tuple[str, FileEntry]]) -> "TarListing":
         """Of the files with their entries, in order. Raises BackupError for a name that is not valid UTF-8."""
-        return cls(_files_text(files), _names_text(name for name, _ in files))
+        return cls(_deflated(files_text(files)), _deflated(_names_text(name for name, _ in files)))
 
     @classmethod
     def of_names(cls, *names: str) -> "TarListing":
         """Of a tar whose files have no entries."""
-        return cls(names=_names_text(names))
+        return cls(deflated_names=_deflated(_names_text(names)))
+
+    @property
+    def files(self) -> bytes:
+        """The entries of its files."""
+        return zlib.decompress(self.deflated_files) if self.deflated_files else b""
+
+    @property
+    def names(self) -> bytes:
+        """Their names, which the tar's name leads to."""
+        return zlib.decompress(self.deflated_names) if self.deflated_names else b"[]"
+
+
+def _deflated(text: bytes) -> bytes:
+    return zlib.compress(text, _FASTEST) if text else b""
 
 
 def files_metadata_json(
-    tars: Mapping[str, TarListing], databases: Mapping[str, Database], skipped: bytes = b""
-) -> bytes:
-    """The document, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same.
+    tars: Mapping[str, TarListing], databases: Mapping[str, Database], skipped: Iterable[bytes] = ()
+) -> Iterator[bytes]:
+    """The document in pieces, of listings by the names of the tars' objects; as FilesMetadata.to_json of the same.
 
     skipped: entries of files that are in no tar.
     """
-    files = b",".join(files for files in (*(listing.files for listing in tars.values()), skipped) if files)
+    files = chain((listing.files for listing in tars.values()), skipped)
     return _document(files, _members((name, listing.names) for name, listing in tars.items()), databases)
 
 
-def _document(files: bytes, sets: bytes, databases: Mapping[str, Database]) -> bytes:
+def _document(files: Iterator[bytes], sets: Iterator[bytes], databases: Mapping[str, Database]) -> Iterator[bytes]:
     texts = _members((name, _database_text(database).encode()) for name, database in databases.items())
-    members = ((b"Files", files), (b"TarFileSets", sets), (b"DatabasesByNames", texts))
-    return b"{%b}" % b",".join(b'"%b":{%b}' % member for member in members if member[1])
+    before = b"{"
+    for name, members in ((b"Files", files), (b"TarFileSets", sets), (b"DatabasesByNames", texts)):
+        opening = b'%b"%b":{' % (before, name)
+        for member in filter(None, members):
+            yield opening + member
+            opening, before = b",", b"},"
+    yield b"{}" if before == b"{" else b"}}"
 
 
-def _members(texts: Iterable[tuple[str, bytes]]) -> bytes:
-    return b",".join(b"%b:%b" % (text_v2(name).encode(), text) for name, text in texts)
+def _members(texts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    return (b"%b:%b" % (text_v2(name).encode(), text) for name, text in texts)
 
 
-def _files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
+def files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
+    """The members of `Files`, without braces. Raises BackupError for a name that is not valid UTF-8."""
     return ",".join([f"{text_v2(name)}:{_entry_text(entry)}" for name, entry in files]).encode()
 
 
@@ -214,8 +224,13 @@ def _boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def read_files_metadata(archive: "Archive", backup: str, sentinel: "Sentinel") -> FilesMetadata:
+def read_files_metadata(
+    archive: "Archive", backup: str, sentinel: "Sentinel", *, with_databases: bool = False
+) -> FilesMetadata:
     """Read a backup's list of files; an empty one when there is none: then every member of its tars is wanted.
+
+    It is read as it comes, into little memory (file_table.py). with_databases: the names of relations too, which take
+    more.
 
     A list that should be there and is not is a warning only, as in WAL-G: the tars of a full backup hold all that is
     needed. Raises DataCorrupt for a damaged one.
@@ -227,7 +242,48 @@ def read_files_metadata(archive: "Archive", backup: str, sentinel: "Sentinel") -
         return FilesMetadata()
     name = layout.files_metadata(backup)
     try:
-        return FilesMetadata.from_json(archive.get_bytes(name), f"object {name!r}")
+        with archive.storage.open(name) as chunks:
+            return _read(chunks, f"object {name!r}", with_databases=with_databases)
     except ObjectMissing as error:
         logger.warning("%s; going on without the list of files", error)
         return FilesMetadata()
+
+
+def _read(chunks: "Iterable[Chunk]", what: str, *, with_databases: bool) -> FilesMetadata:
+    """Read a document as it comes."""
+    stream, files = JsonStream(chunks), FileTable()
+    sets: dict[str, NameList] = {}
+    databases: dict[str, Database] = {}
+    try:
+        for section in stream.members():
+            kind = section.lower()
+            if kind == "files":
+                _read_files(stream, files, what)
+            elif kind == "tarfilesets":
+                sets.update(_read_sets(stream, files, what))
+            elif kind == "databasesbynames" and with_databases:
+                for name in stream.members():
+                    databases[name] = _database(Fields(stream.value(), f"{what}: DatabasesByNames: {name}"))
+            else:
+                stream.skip()
+        stream.end()
+    except (ValueError, RecursionError) as error:
+        raise DataCorrupt(f"{what} is not JSON: {error}") from error
+    return FilesMetadata(files, sets, databases)
+
+
+def _read_files(stream: JsonStream, files: FileTable, what: str) -> None:
+    for name in stream.members():
+        value = stream.value()
+        entry = _as_entry(value)
+        files.add(name, entry or _file_entry(Fields({} if value is None else value, f"{what}: Files: {name}")))
+
+
+def _read_sets(stream: JsonStream, files: FileTable, what: str) -> Iterator[tuple[str, NameList]]:
+    for tar in stream.members():
+        numbers = array("I")
+        for name in stream.elements():
+            if not isinstance(name, str):
+                raise DataCorrupt(f"{what}: TarFileSets: {tar} is not an array of strings")
+            numbers.append(files.number(name))
+        yield tar, NameList(files, numbers)

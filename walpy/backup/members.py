@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from walpy.backup import tar
 
 if TYPE_CHECKING:
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
 
 
 def tar_member(entry: "Entry") -> tar.Member:

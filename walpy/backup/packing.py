@@ -1,12 +1,13 @@
 """Packs all files of a backup: plans partitions and has worker processes make them.
 
 Every core is used: a worker packs one tar at a time with several threads. Rate limits hold for all workers together.
-Memory of the command's own process: the listing, about 400 bytes a file, which makes room for what the workers say of
-it in files_metadata.json, about 150 bytes a file; for workers see partition.py.
+Memory of the command's own process: the listing, about 70 bytes a file, what the workers say of it in
+files_metadata.json, compressed to about 20, and the entries of the partition that is being handed out; for workers see
+partition.py.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_worker
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from walpy.backup.push_settings import PushSettings
     from walpy.backup.rate_limits import RateLimits
     from walpy.config import Config
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.progress import Progress
 
 
 def pack_files(
     config: "Config",
     backup: str,
-    groups: "list[list[Entry]]",
+    groups: "Sequence[Sequence[Entry]]",
     settings: "PushSettings",
     limits: "RateLimits",
     *,
@@ -40,14 +41,11 @@ def pack_files(
 ) -> list[PartitionResult]:
     """Store the entries in tars, none with those of two groups; return what became of each partition, in their order.
 
-    groups: emptied, and each entry let go of as soon as a worker has it. changes: of the files that
-    have a base, if the WAL told them. kept_blocks: see PartitionJob. on_result hears of
-    each tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the first error of a
-    worker, WorkerDied.
+    changes: of the files that have a base, if the WAL told them. kept_blocks: see PartitionJob. on_result hears of each
+    tar as it is stored, heartbeat about once a second, both in the caller's thread. Raises the first error of a worker,
+    WorkerDied.
     """
     parts = partitions(groups, threshold=settings.tar_threshold, workers=settings.workers)
-    for group in groups:
-        group.clear()
     names = [part.tar_name for part in parts]
     processes = min(settings.workers, len(parts))
     threads = -(-settings.threads // processes)
@@ -62,8 +60,8 @@ def pack_files(
         parts.clear()
         while waiting:
             part = waiting.popleft()
-            known = tuple(known_changes(part.entries, changes)) if changes else part.entries
-            yield PartitionJob(backup, part.tar_name, known, threads, pages, kept_blocks)
+            known = known_changes(part.entries, changes) if changes else part.entries
+            yield PartitionJob(backup, part.tar_name, tuple(known), threads, pages, kept_blocks)
 
     progress.start(sum(part.size for part in parts), backup)
     try:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from walpy.config import Config
     from walpy.pipeline import Report
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.storage.base import Chunk
     from walpy.storage.limit import SharedMoment
 

@@ -1,21 +1,23 @@
 """The tars of a stored backup: which there are, which a restore needs, and whether one that it needs is gone."""
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.catalog import is_wale
 from walpy.backup.extract import PartJob, relative_name
+from walpy.backup.file_table import Jobs
 from walpy.errors import BackupError
 from walpy.stream.codecs import codec_for_extension
 
 _SPECIAL: Final = re.compile(r"(pg_control|backup_label)\.tar(\..*)?$")  # WAL-G 3.0.8 left the dot of the codec none
 NAMES_SHOWN: Final = 5
 
-FileSets = Mapping[str, tuple[str, ...]]  # members' names by their tar's
+FileSets = Mapping[str, Sequence[str]]  # members' names by their tar's
 
 
 class Tars(NamedTuple):
@@ -76,21 +78,37 @@ def check_parts(backup: str, tars: Tars, file_sets: FileSets, wanted: Collection
 
 def choose_parts(
     tars: Tars, file_sets: FileSets, wanted: Collection[str], increments: Collection[str], *, keep_all: bool
-) -> tuple[PartJob, ...]:
+) -> tuple[Sequence[PartJob], int]:
     """The data tars that hold wanted files, each with the names of its own; those that nothing tells about, with all.
 
-    keep_all: also those that hold none.
+    keep_all: also those that hold none. Returns their stored bytes too. Names are taken when a job is asked for.
     """
-    known = {name: name for name in wanted}  # so that each name is in memory once
     sets = {_undotted(part): names for part, names in file_sets.items()}
-    chosen = []
+    makers, size = [], 0
     for job in tars.data:
         listed = sets.get(_undotted(job.part))
-        names = known if listed is None else {known[name] for name in map(relative_name, listed) if name in known}
-        if names or keep_all:
-            found = frozenset(names)
-            chosen.append(replace(job, wanted=found, increments=found.intersection(increments)))
-    return tuple(chosen)
+        candidates = wanted if listed is None else _Relative(listed)
+        if keep_all or any(name in wanted for name in candidates):
+            makers.append(partial(_with_names, job, candidates, wanted, increments))
+            size += tars.sizes[job.object_name]
+    return Jobs(makers), size
+
+
+def _with_names(
+    job: PartJob, candidates: Iterable[str], wanted: Collection[str], increments: Collection[str]
+) -> PartJob:
+    found = frozenset(name for name in candidates if name in wanted)
+    return replace(job, wanted=found, increments=frozenset(name for name in found if name in increments))
+
+
+@dataclass(frozen=True, slots=True)
+class _Relative:
+    """Names of members, as their places below the data directory."""
+
+    listed: Sequence[str]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(relative_name, self.listed)
 
 
 def some(names: Collection[str]) -> str:

@@ -32,7 +32,7 @@ class Partition(Generic[Entry]):
     """One tar to be: its number, from 1, its members in order and their bytes of data."""
 
     number: int
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     size: int
 
     @property
@@ -55,22 +55,20 @@ def partitions(groups: Sequence[Sequence[Entry]], *, threshold: int, workers: in
     total = sum(entry.size + FILE_COST for entries in groups for entry in entries)
     limit = max(SMALLEST_COST, -(-total // (max(1, workers) * PARTS_PER_WORKER)))
     cut = (part for entries in groups for part in _cut(entries, threshold, limit))
-    return [Partition(number, tuple(members), size) for number, (members, size) in enumerate(cut, 1)]
+    return [Partition(number, entries, size) for number, (entries, size) in enumerate(cut, 1)]
 
 
-def _cut(entries: Iterable[Entry], threshold: int, limit: int) -> Iterator[tuple[list[Entry], int]]:
+def _cut(entries: Sequence[Entry], threshold: int, limit: int) -> Iterator[tuple[Sequence[Entry], int]]:
     """Entries of one partition after the other, and their bytes of data."""
-    members: list[Entry] = []
-    size = 0
-    for entry in entries:
-        cost = size + entry.size + FILE_COST * len(members)
-        if members and (_exceeds(size, entry.size, threshold) or cost > limit):
-            yield members, size
-            members, size = [], 0
-        members.append(entry)
+    start = size = 0
+    for index, entry in enumerate(entries):
+        cost = size + entry.size + FILE_COST * (index - start)
+        if index > start and (_exceeds(size, entry.size, threshold) or cost > limit):
+            yield entries[start:index], size
+            start, size = index, 0
         size += entry.size
-    if members:
-        yield members, size
+    if start < len(entries):
+        yield entries[start:], size
 
 
 def _exceeds(size: int, more: int, threshold: int) -> bool:

@@ -56,7 +56,7 @@ from walpy.postgres.statistics import collect_updates
 from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from walpy.archive import Archive, Stored
     from walpy.backup.change_map import ChangeMap
@@ -65,7 +65,8 @@ if TYPE_CHECKING:
     from walpy.backup.timestamp import Timestamp
     from walpy.config import Config
     from walpy.postgres.database import Database
-    from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.datadir import Listing
+    from walpy.postgres.entry import Entry
     from walpy.postgres.lsn import Lsn
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
@@ -189,9 +190,9 @@ class _Push:
         if origin is None:
             return [], listing
         copied = copy_parts(open_archive(self.config), origin, listing.entries, stored)
-        return copied.results, replace(listing, entries=tuple(copied.rest))
+        return copied.results, replace(listing, entries=copied.rest)
 
-    def _compose(self, listing: "Listing", base: Base | None) -> "tuple[list[list[Entry]], list[Entry]]":
+    def _compose(self, listing: "Listing", base: Base | None) -> "tuple[Sequence[Sequence[Entry]], Sequence[Entry]]":
         """What is to be packed, in groups that share no tar; and the files that are as the base has them."""
         composer = self.settings.composer
         entries: Sequence[Entry] = listing.entries
@@ -204,7 +205,7 @@ class _Push:
 
     def _divide(self, entries: "Sequence[Entry]", base: Base | None) -> Division:
         if base is None:
-            return Division(list(entries), [])
+            return Division(entries, ())
         ignores_mtime = self.settings.delta.ignores_mtime
         if base.is_catchup:
             entries = without_configuration(entries)
@@ -222,7 +223,7 @@ class _Push:
         self,
         backup: RunningBackup,
         base: Base | None,
-        groups: "list[list[Entry]]",
+        groups: "Sequence[Sequence[Entry]]",
         stored: StoredBackup,
         progress: "Progress",
         alive: KeepAlive,
@@ -320,8 +321,8 @@ class _Push:
         packed: "list[PartitionResult]",
         label: "Stored",
         databases: "dict[str, Database]",
-        unchanged: "list[Entry]",
-    ) -> bytes | None:
+        unchanged: "Sequence[Entry]",
+    ) -> "Iterator[bytes] | None":
         if self.options.without_files_metadata:
             return None
         return documents.files_metadata(packed, label.name, databases, unchanged)

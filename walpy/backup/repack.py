@@ -13,8 +13,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from walpy.backup import tar
+from walpy.backup.entry import FileEntry
 from walpy.backup.file_entries import local_timestamp
-from walpy.backup.files_metadata import FileEntry, TarListing
+from walpy.backup.files_metadata import TarListing
 from walpy.backup.tar_reader import TarReader, full_member, time_of
 from walpy.errors import DataCorrupt
 from walpy.postgres.backup_manifest import Checksum, ReceivedFile
@@ -58,7 +59,7 @@ class Repacking:
         self._part_size = 0  # bytes of data in it
         self._part_count = 0
         self._unnoted: list[tuple[str, FileEntry]] = []
-        self._noted: list[bytes] = []
+        self._noted: list[TarListing] = []
         self._templates: dict[bytes, tar.HeaderTemplate] = {}  # by the bytes that say owner and mode
 
     def add(self, archive: "SentArchive") -> None:
@@ -74,10 +75,13 @@ class Repacking:
                 self._begin_member(tar.header(full_member(member, reader.header)), 0)
         self._end_part()
 
-    def listing(self) -> bytes:
-        """Entries of the files, as files_metadata.json has them. Raises BackupError for a name that is not UTF-8."""
+    def listing(self) -> "Iterator[bytes]":
+        """Entries of the files, as files_metadata.json has them, in pieces.
+
+        Raises BackupError for a name that is not UTF-8.
+        """
         self._note_files()
-        return b",".join(self._noted)
+        return (listing.files for listing in self._noted)
 
     def _counted(self, chunks: "Iterator[memoryview]") -> "Iterator[memoryview]":
         for chunk in chunks:
@@ -131,7 +135,7 @@ class Repacking:
 
     def _note_files(self) -> None:
         if self._unnoted:
-            self._noted.append(TarListing.of(self._unnoted).files)
+            self._noted.append(TarListing.of(self._unnoted))
             self._unnoted = []
 
     def _begin_member(self, header: bytes, size: int) -> "BytePipe":

@@ -21,7 +21,7 @@ from walpy.errors import BackupError
 from walpy.postgres.page import changed_blocks, corrupt_blocks, relation_segment
 
 if TYPE_CHECKING:
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.storage.limit import RateLimiter
 
 

@@ -12,7 +12,7 @@ from walpy.backup.members import tar_member
 
 if TYPE_CHECKING:
     from walpy.archive import Archive
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
 
 CONTROL_TAR = "pg_control.tar"
 LABEL_TAR = "backup_label.tar"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from walpy.backup.change_map import ChangeMap
     from walpy.backup.delta_base import Base
-    from walpy.postgres.datadir import Entry
+    from walpy.postgres.entry import Entry
     from walpy.postgres.server import ServerFacts
     from walpy.postgres.wal_summaries import WalSummary
 

@@ -37,7 +37,8 @@ from walpy.stream.pieces import PIECE_SIZE
 if TYPE_CHECKING:
     from walpy.backup.start_stop import RunningBackup
     from walpy.config import Config
-    from walpy.postgres.datadir import Entry, Listing
+    from walpy.postgres.datadir import Listing
+    from walpy.postgres.entry import Entry
     from walpy.progress import Progress
 
 CONTROL_NAME: Final = "global/pg_control"

@@ -72,7 +72,7 @@ def test_files_that_were_there_are_looked_at_whatever_their_times_say(archive: A
     known = next(name for name in base.files if has_increments(name, PAGE, PAGE))
     same = Entry(known, known, stat.S_IFREG, PAGE, base.files[known].mtime.ns, 0, 0)
     division = divide([same, entry("/base/1/99999"), entry("/global/1262")], base, PAGE)
-    assert division.unchanged == []
+    assert not division.unchanged
     assert [item.has_base for item in division.entries] == [True, False, False]
 
 

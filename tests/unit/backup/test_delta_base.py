@@ -20,12 +20,12 @@ from walpy.backup.delta_base import (
     divide,
     is_usable,
 )
-from walpy.backup.files_metadata import FileEntry
+from walpy.backup.entry import FileEntry
 from walpy.backup.start_stop import RunningBackup
 from walpy.backup.timestamp import Timestamp
 from walpy.config import Config
 from walpy.errors import BackupError
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 from walpy.postgres.lsn import Lsn
 from walpy.postgres.server import ServerFacts
 
@@ -183,9 +183,9 @@ def test_what_is_stored() -> None:
     directory = entry("/base/5/d", BEFORE, mode=stat.S_IFDIR)
     entries = [directory, same, changed, too_near, odd, fork, new]
     division = divide(entries, base, PAGE)
-    assert division.unchanged == [same]
+    assert list(division.unchanged) == [same]
     assert [item.name for item in division.entries] == [item.name for item in entries if item is not same]
     assert [item.name for item in division.entries if item.has_base] == [changed.name, too_near.name]
     division = divide(entries, base, PAGE, ignores_mtime=True)
-    assert division.unchanged == []
+    assert list(division.unchanged) == []
     assert [item.name for item in division.entries if item.has_base] == [same.name, changed.name, too_near.name]

@@ -12,8 +12,9 @@ import pytest
 from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, NAME, StoredBackup, tar
 from walpy.backup import fetch, restore_target
 from walpy.backup.catalog import BackupSelector
+from walpy.backup.entry import FileEntry
 from walpy.backup.fetch import FetchOptions, FetchSummary, backup_fetch
-from walpy.backup.files_metadata import FileEntry, FilesMetadata
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config

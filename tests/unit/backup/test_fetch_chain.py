@@ -12,8 +12,9 @@ from tests.fixtures.stored_backup import DIRECTORIES, StoredBackup, tar
 from tests.fixtures.stored_chain import NEEDED, PAGE, StoredChain, increment, pages
 from walpy import layout
 from walpy.backup.catalog import BackupSelector
+from walpy.backup.entry import FileEntry
 from walpy.backup.fetch import FetchOptions, FetchSummary, backup_fetch
-from walpy.backup.files_metadata import FileEntry, FilesMetadata
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config

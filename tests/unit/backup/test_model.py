@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.golden import GOLDEN
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata
+from walpy.backup.entry import CorruptBlocks, FileEntry
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.gojson import Fields, parse, same_value
 from walpy.backup.model import BackupMetadata, Sentinel, Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME, Timestamp

@@ -26,7 +26,7 @@ from walpy.backup.source_files import Pages
 from walpy.config import Config
 from walpy.errors import BackupError, StorageUnavailable
 from walpy.pipeline import run_jobs
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 from walpy.storage.base import Chunk, Storage
 
 PAGE = 8192

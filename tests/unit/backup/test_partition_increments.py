@@ -16,7 +16,7 @@ from walpy.backup.increment import HEAD_SIZE, encode_head, member_size
 from walpy.backup.partition import Packer, PartitionJob, PartitionResult
 from walpy.backup.source_files import Pages
 from walpy.errors import BackupError
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 SINCE = 0x2_0000_0100
 OLD, NEW = SINCE - 1, SINCE
@@ -80,7 +80,7 @@ def test_changed_pages_stand_for_a_file(share: float, tmp_path: Path, storage: P
     result, stored = pack(entries, storage)
     assert stored == expected
     assert result.size == sizes
-    files = FilesMetadata.from_json(files_metadata_json({"part_001.tar.lz4": result.listing}, {})).files
+    files = FilesMetadata.from_json(b"".join(files_metadata_json({"part_001.tar.lz4": result.listing}, {}))).files
     assert all(files[item.name].is_incremented for item in entries)
 
 
@@ -102,7 +102,7 @@ def test_whole_where_increments_save_nothing_or_headers_do_not_tell(tmp_path: Pa
     expected["base/5/5"] = (tmp_path / "5").read_bytes()
     result, stored = pack(entries, storage)
     assert stored == expected
-    files = FilesMetadata.from_json(files_metadata_json({"part_001.tar.lz4": result.listing}, {})).files
+    files = FilesMetadata.from_json(b"".join(files_metadata_json({"part_001.tar.lz4": result.listing}, {}))).files
     assert not any(files[item.name].is_incremented for item in entries)
 
 

@@ -7,7 +7,8 @@ import pytest
 from walpy import layout
 from walpy.archive import Archive, Stored, open_archive
 from walpy.backup.commit import StoredBackup
-from walpy.backup.files_metadata import FileEntry, FilesMetadata
+from walpy.backup.entry import FileEntry
+from walpy.backup.files_metadata import FilesMetadata
 from walpy.backup.model import BackupMetadata, Sentinel
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config
@@ -15,7 +16,7 @@ from walpy.errors import AccessDenied, BackupError, StorageUnavailable
 
 NAME = "base_000000010000000000000002"
 PART = layout.tar_partition(NAME, "part_001.tar", "lz4")
-DOCUMENTS = (BackupMetadata(), FilesMetadata({"/": FileEntry(ZERO_TIME)}).to_json(), Sentinel())
+DOCUMENTS = (BackupMetadata(), [FilesMetadata({"/": FileEntry(ZERO_TIME)}).to_json()], Sentinel())
 
 
 class Refusing(Archive):

@@ -15,13 +15,14 @@ from walpy.backup.documents import (
     now_rounded_up,
     sentinel,
 )
+from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS, local_timestamp, tar_listing
-from walpy.backup.files_metadata import CorruptBlocks, FileEntry, FilesMetadata, TarListing
+from walpy.backup.files_metadata import FilesMetadata, TarListing
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.partition import PartitionResult
 from walpy.backup.timestamp import Timestamp
 from walpy.postgres.database import Database
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 from walpy.postgres.lsn import Lsn
 
 FINISHED = FinishedBackup(
@@ -91,7 +92,7 @@ def test_files_metadata(moscow: None) -> None:
         result(3, tar_listing([file("/gone too")], {"/gone too"}, {}, SOME_BLOCKS)),
     ]
     databases = {"app": Database(16385)}
-    text = files_metadata(results, "x/backup_label.tar.lz4", databases)
+    text = b"".join(files_metadata(results, "x/backup_label.tar.lz4", databases))
     document = FilesMetadata.from_json(text)
     assert document.to_json() == text
     assert document.tar_file_sets == {
@@ -110,7 +111,7 @@ def test_files_metadata(moscow: None) -> None:
 def test_all_corrupt_blocks_on_demand() -> None:
     blocks = tuple(range(20))
     listing = tar_listing([file("/base/5/1")], set(), {"/base/5/1": blocks}, ALL_BLOCKS)
-    document = FilesMetadata.from_json(files_metadata([result(1, listing)], "l", {}))
+    document = FilesMetadata.from_json(b"".join(files_metadata([result(1, listing)], "l", {})))
     assert document.files["/base/5/1"].corrupt_blocks == CorruptBlocks(20, blocks)
 
 
@@ -143,6 +144,6 @@ def test_a_delta_as_walg_writes_it() -> None:
 
 def test_unchanged_files_are_in_no_tar() -> None:
     unchanged = Entry("/base/5/1", "/data/base/5/1", stat.S_IFREG, 8192, 5, 0, 0)
-    files = FilesMetadata.from_json(files_metadata([], "x/backup_label.tar.lz4", {}, [unchanged]))
+    files = FilesMetadata.from_json(b"".join(files_metadata([], "x/backup_label.tar.lz4", {}, [unchanged])))
     assert files.files == {"/base/5/1": FileEntry(local_timestamp(5), is_skipped=True)}
     assert list(files.tar_file_sets) == ["backup_label.tar.lz4"]

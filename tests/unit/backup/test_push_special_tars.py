@@ -9,7 +9,7 @@ import pytest
 from walpy.archive import Archive, open_archive
 from walpy.backup.special_tars import CONTROL_TAR, LABEL_TAR, control_file, label_files, put_tar
 from walpy.config import Config
-from walpy.postgres.datadir import Entry
+from walpy.postgres.entry import Entry
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "backup"
 BACKUP = "base_000000010000000000000016"

@@ -94,7 +94,7 @@ def test_parts_hold_the_server_s_members(
     assert repacking.received == {
         name.decode(): ReceivedFile(len(content), google_crc32c.value(content)) for name, content in files
     }
-    listing = json.loads(b"{%b}" % repacking.listing())
+    listing = json.loads(b"{%b}" % b",".join(repacking.listing()))
     assert list(listing) == [name.decode() for name, _ in files if name != b"standby.signal"]
     assert listing["backup_label"]["MTime"].startswith("2023-11-1")
 

@@ -1,0 +1,136 @@
+"""Objects of a data directory that a backup holds, and many of them in little memory."""
+
+import os
+import stat
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a data directory.
+
+    name: in the backup, below the data directory: `/base/5/1259`, `/pg_tblspc/16384/PG_15_202209061/5/16385`, `/`.
+    path: where it is, without symbolic links in the place of its last part. mode: file type and permissions, as lstat
+    gives them. size: bytes of a regular file, else 0. Size and mtime_ns are those of the walk; the file may change.
+    has_base: an earlier backup holds the file, so that its changed pages may stand for it. changed: the numbers of
+    those, ascending, where the WAL told them; None: the file's own pages tell. updates: how often rows of its table
+    were changed, where somebody asked.
+    """
+
+    name: str
+    path: str
+    mode: int
+    size: int
+    mtime_ns: int
+    uid: int
+    gid: int
+    has_base: bool = False
+    updates: int = 0
+    changed: Sequence[int] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file; else it is a directory."""
+        return stat.S_ISREG(self.mode)
+
+
+class EntryTable(Sequence[Entry]):
+    """Entries in order, made when they are asked for: 70 bytes each instead of 400, of which 25 are the name's.
+
+    It does not keep which pages changed.
+    """
+
+    def __init__(self) -> None:
+        self._names = bytearray()
+        self._ends = array("Q")
+        self._sizes, self._mtimes = array("Q"), array("q")
+        self._modes, self._owners, self._groups = array("I"), array("I"), array("I")
+        self._starts = array("I")  # of paths, where they end in the name
+        self._start_numbers: dict[str, int] = {}
+        self._start_texts: list[str] = []
+        self._paths: dict[int, str] = {}  # other paths
+        self._with_base = bytearray()
+        self._updates: dict[int, int] = {}  # of few
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry at the end."""
+        if entry.path.endswith(entry.name):
+            self._starts.append(self._start_number(entry.path[: -len(entry.name)]))
+        else:
+            self._paths[len(self._ends)] = entry.path
+            self._starts.append(0)
+        self._names += os.fsencode(entry.name)
+        self._ends.append(len(self._names))
+        self._mtimes.append(entry.mtime_ns)
+        self._sizes.append(entry.size)
+        self._modes.append(entry.mode)
+        self._owners.append(entry.uid)
+        self._groups.append(entry.gid)
+        self._with_base.append(entry.has_base)
+        if entry.updates:
+            self._updates[len(self._ends) - 1] = entry.updates
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[Entry]": ...
+    def __getitem__(self, index: int | slice) -> "Entry | Sequence[Entry]":
+        found = range(len(self))[index]
+        return _EntryRange(self, found) if isinstance(found, range) else self._entry(found)
+
+    def _entry(self, number: int) -> Entry:
+        name = os.fsdecode(bytes(self._names[self._ends[number - 1] if number else 0 : self._ends[number]]))
+        return Entry(
+            name,
+            self._paths.get(number) or self._start_texts[self._starts[number]] + name,
+            self._modes[number],
+            self._sizes[number],
+            self._mtimes[number],
+            self._owners[number],
+            self._groups[number],
+            bool(self._with_base[number]),
+            self._updates.get(number, 0),
+        )
+
+    def _start_number(self, start: str) -> int:
+        number = self._start_numbers.get(start)
+        if number is None:
+            number = self._start_numbers[start] = len(self._start_texts)
+            self._start_texts.append(start)
+        return number
+
+
+def table_of(entries: Iterable[Entry]) -> EntryTable:
+    """The entries in a table."""
+    table = EntryTable()
+    for entry in entries:
+        table.append(entry)
+    return table
+
+
+class _EntryRange(Sequence[Entry]):
+    """Some entries of a table that follow each other."""
+
+    def __init__(self, table: EntryTable, numbers: range) -> None:
+        self._table = table
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> "_EntryRange": ...
+    def __getitem__(self, index: int | slice) -> "Entry | _EntryRange":
+        found = self._numbers[index]
+        return _EntryRange(self._table, found) if isinstance(found, range) else self._table[found]
