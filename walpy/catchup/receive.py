@@ -123,7 +123,7 @@ def _say(link: Link, standby: Standby) -> None:
         },
     )
     link.put(FILE_LIST, {name: {"MTime": NO_TIME} for name in _known_names(standby.directory)})
-    link.end()
+    link.flush()
 
 
 def _known_names(directory: str) -> Iterator[str]:
