@@ -12,7 +12,7 @@ Memory: two chunks of CHUNK_SIZE, encoded and decoded, besides what gob.py holds
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lz4.frame import BLOCKSIZE_MAX1MB, LZ4FrameCompressor, LZ4FrameDecompressor
@@ -174,7 +174,7 @@ class Link:
     def end(self) -> None:
         """Send what waits, and that nothing follows: WAL-G's receiver reads on until it hears that."""
         self._writer.end()
-        with self._explained():
+        with suppress(OSError):  # it may have heard the last value, and be gone
             self._connection.shutdown(socket.SHUT_WR)
 
     def get(self) -> Any:
@@ -243,32 +243,30 @@ class _Writer:
     def write(self, data: bytes) -> None:
         self._waiting += data
         if len(self._waiting) >= CHUNK_SIZE:
-            self._pass_on(bytes(self._waiting))
-            self._waiting.clear()
+            self._send(self._compressed(self._taken()))
 
     def flush(self) -> None:
         if self._encryptor:  # whose last bytes wait for its end
             self.end()
-            return
-        self._pass_on(bytes(self._waiting))
-        self._waiting.clear()
+        else:
+            self._send(self._compressed(self._taken()))
 
     def end(self) -> None:
-        self._pass_on(bytes(self._waiting))
-        self._waiting.clear()
+        last = self._compressed(self._taken())
         if self._encryptor:
-            self._compress(bytes(self._encryptor.finish()))
-        self._send(self._compressor.flush())
+            last += self._compressed(bytes(self._encryptor.finish()))
+        self._send(last + self._compressor.flush())  # at once: who has read the last value may be gone
 
-    def _pass_on(self, data: bytes) -> None:
-        self._compress(bytes(self._encryptor.update(data)) if self._encryptor else data)
+    def _taken(self) -> bytes:
+        """What waits, encrypted."""
+        data = bytes(self._waiting)
+        self._waiting.clear()
+        return bytes(self._encryptor.update(data)) if self._encryptor else data
 
-    def _compress(self, data: bytes) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            self._send(self._compressor.begin())
-        if data:
-            self._send(self._compressor.compress(data))
+    def _compressed(self, data: bytes) -> bytes:
+        head = b"" if self._has_begun else self._compressor.begin()
+        self._has_begun = True
+        return bytes(head + (self._compressor.compress(data) if data else b""))
 
 
 class _Reader:
