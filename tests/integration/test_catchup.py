@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.cluster import Cluster, unprivileged
+from tests.fixtures.cluster import DEFAULT_MAJOR, Cluster, unprivileged
 from tests.fixtures.lagging import Pair, lagging_pair
 from tests.fixtures.postgres import ClusterFactory
 from tests.fixtures.recovery import WAIT_SECONDS
@@ -24,7 +24,8 @@ SLOW = {"WALG_NETWORK_RATE_LIMIT": "100000"}  # bytes a second
 
 @pytest.fixture
 def pair(make_cluster: ClusterFactory, archive_folder: Path) -> Pair:
-    return lagging_pair(make_cluster, archive_folder)
+    """WALPY_MAJOR=18 tries another version."""
+    return lagging_pair(make_cluster, archive_folder, major=int(os.environ.get("WALPY_MAJOR", DEFAULT_MAJOR)))
 
 
 def stored(archive_folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -146,7 +147,8 @@ def start_receiver(pair: Pair) -> "tuple[subprocess.Popen[str], str]":
     raise AssertionError(f"catchup-receive exited with {process.wait()}")
 
 
-def test_a_standby_catches_up_over_the_network(pair: Pair) -> None:
+def test_a_standby_catches_up_over_the_network(make_cluster: ClusterFactory, archive_folder: Path) -> None:
+    pair = lagging_pair(make_cluster, archive_folder, WALG_LIBSODIUM_KEY="a key of more than twenty-five bytes")
     directory, primary = pair.standby.data_directory, pair.primary
     receiver, place = start_receiver(pair)
     sender = start(primary, "catchup-send", str(primary.data_directory), place, **SLOW)

@@ -325,3 +325,26 @@ def test_flags_of_a_sub_command_may_stand_before_its_name(
     assert main(["delete", "--after"]) == 1
     assert main(["delete", "--pretty", "retain", "1"]) == 1
     assert "unknown flag: --pretty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["catchup-push"], "accepts 1 arg(s), received 0"),
+        (["catchup-push", "/data", "--from-lsn", "5000028h"], 'invalid argument "5000028h" for "--from-lsn" flag'),
+        (["catchup-push", "/data", "--from-lsn", "-1"], 'invalid argument "-1" for "--from-lsn" flag'),
+        (["catchup-push", "/data", "--from-lsn", "0/x"], 'invalid argument "0/x" for "--from-lsn" flag'),
+        (["catchup-fetch", "/data"], "accepts 2 arg(s), received 1"),
+        (["catchup-list", "extra"], 'unknown command "extra" for "walpy catchup-list"'),
+    ],
+)
+def test_wrong_usage_of_catchup(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_catchups_need_no_storage_over_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catchup-receive", str(tmp_path), "99999"]) == 1
+    assert "not an address: '99999'" in capsys.readouterr().err
+    assert main(["catchup-receive", str(tmp_path / "none"), "1337"]) == 1
+    assert "cannot open the data directory" in capsys.readouterr().err

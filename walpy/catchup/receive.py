@@ -75,8 +75,8 @@ def catchup_receive(config: "Config", directory: str, place: str) -> None:
     directory = os.path.realpath(directory)
     with standby_lock(directory):
         standby = read_standby(directory)
-        if standby.unfinished:
-            begin(standby, RECEIVED)
+        if standby.unfinished not in ("", RECEIVED):
+            begin(standby, RECEIVED)  # refuses
         _remove_temporary(directory)
         with closing(_accepted(address, place, cipher)) as link:
             _say(link, standby)
@@ -123,7 +123,7 @@ def _say(link: Link, standby: Standby) -> None:
         },
     )
     link.put(FILE_LIST, {name: {"MTime": NO_TIME} for name in _known_names(standby.directory)})
-    link.end()
+    link.flush()
 
 
 def _known_names(directory: str) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """What catchup-send and catchup-receive say to each other: WAL-G's messages, over one TCP connection.
 
 Each direction is a gob stream, encrypted if the settings have a key, in one lz4 frame. WAL-G neither ends its frames
-nor its encrypted streams, so the end of the conversation is a message; walpy ends both, and reads what is not ended.
-With a key only walpys understand each other: WAL-G waits for the other side's first bytes before it sends its own.
+nor its encrypted streams, so the end of the conversation is a message; walpy's sender ends both, and its receiver what
+is encrypted; both read what is not ended. With a key only walpys understand each other: WAL-G waits for the other
+side's first bytes before it sends its own.
 
 walpy's receiver says more, which WAL-G skips: Position and Reached, see standby.Standby. And it confirms at the end.
 
@@ -11,7 +12,7 @@ Memory: two chunks of CHUNK_SIZE, encoded and decoded, besides what gob.py holds
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lz4.frame import BLOCKSIZE_MAX1MB, LZ4FrameCompressor, LZ4FrameDecompressor
@@ -166,9 +167,15 @@ class Link:
         for start in range(0, len(data), PIECE_SIZE):
             self.put(BYTES, bytes(data[start : start + PIECE_SIZE]))
 
+    def flush(self) -> None:
+        """Send what waits; nothing but a confirmation follows. The frame is not ended: WAL-G waits for another one."""
+        self._writer.flush()
+
     def end(self) -> None:
-        """Send what waits; nothing follows."""
+        """Send what waits, and that nothing follows: WAL-G's receiver reads on until it hears that."""
         self._writer.end()
+        with suppress(OSError):  # it may have heard the last value, and be gone
+            self._connection.shutdown(socket.SHUT_WR)
 
     def get(self) -> Any:
         """The next value."""
@@ -236,25 +243,30 @@ class _Writer:
     def write(self, data: bytes) -> None:
         self._waiting += data
         if len(self._waiting) >= CHUNK_SIZE:
-            self._pass_on(bytes(self._waiting))
-            self._waiting.clear()
+            self._send(self._compressed(self._taken()))
+
+    def flush(self) -> None:
+        if self._encryptor:  # whose last bytes wait for its end
+            self.end()
+        else:
+            self._send(self._compressed(self._taken()))
 
     def end(self) -> None:
-        self._pass_on(bytes(self._waiting))
-        self._waiting.clear()
+        last = self._compressed(self._taken())
         if self._encryptor:
-            self._compress(bytes(self._encryptor.finish()))
-        self._send(self._compressor.flush())
+            last += self._compressed(bytes(self._encryptor.finish()))
+        self._send(last + self._compressor.flush())  # at once: who has read the last value may be gone
 
-    def _pass_on(self, data: bytes) -> None:
-        self._compress(bytes(self._encryptor.update(data)) if self._encryptor else data)
+    def _taken(self) -> bytes:
+        """What waits, encrypted."""
+        data = bytes(self._waiting)
+        self._waiting.clear()
+        return bytes(self._encryptor.update(data)) if self._encryptor else data
 
-    def _compress(self, data: bytes) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            self._send(self._compressor.begin())
-        if data:
-            self._send(self._compressor.compress(data))
+    def _compressed(self, data: bytes) -> bytes:
+        head = b"" if self._has_begun else self._compressor.begin()
+        self._has_begun = True
+        return bytes(head + (self._compressor.compress(data) if data else b""))
 
 
 class _Reader:
@@ -291,18 +303,13 @@ class _Reader:
 
     def _decompressed(self) -> Iterator[bytes]:
         frame = LZ4FrameDecompressor()
-        data = b""
-        while not frame.eof:
-            if frame.needs_input:
-                data = self._receive()
-                if not data:
-                    return
+        while not frame.eof and (data := self._receive()):
             try:
                 plain = frame.decompress(data, CHUNK_SIZE)
+                while plain:  # needs_input may be true while there is more to give
+                    yield plain
+                    plain = b"" if frame.eof else frame.decompress(b"", CHUNK_SIZE)
             except RuntimeError as error:
                 raise DataCorrupt(
                     f"the other side does not speak lz4: {error}", "Is it catchup-send, or catchup-receive?"
                 ) from error
-            data = b""
-            if plain:
-                yield plain

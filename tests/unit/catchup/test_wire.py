@@ -1,13 +1,16 @@
 """One connection between two walpys, plain and encrypted; and who is at the other end of it."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from lz4.frame import BLOCKSIZE_MAX4MB, LZ4FrameCompressor
 
-from walpy.catchup.wire import BYTES, COMMAND, FILE_LIST, NO_TIME, Command, Link, cipher_of, parse_place
+from walpy.catchup.gob import BYTES, Encoder
+from walpy.catchup.wire import COMMAND, FILE_LIST, NO_TIME, Command, Link, cipher_of, parse_place
 from walpy.config import Config
 from walpy.errors import BackupError, ConfigError, DataCorrupt, UsageError
 
@@ -32,7 +35,7 @@ def test_both_directions(settings: dict[str, str], sockets: tuple[socket.socket,
 
     def receive() -> None:
         receiver.put(FILE_LIST, files)
-        receiver.end()
+        receiver.flush()
         heard.append(Command.from_gob(receiver.get()))
         heard.append(b"".join(receiver.pieces(len(content))))
         heard.append(Command.from_gob(receiver.get()))
@@ -65,6 +68,22 @@ def test_the_other_side_is_something_else(sockets: tuple[socket.socket, socket.s
     sockets[1].sendall(b"GET / HTTP/1.1\r\n\r\n")
     with pytest.raises(DataCorrupt, match="does not speak lz4"):
         Link(sockets[0], "the other", None).get()
+
+
+def test_a_frame_that_is_not_ended_is_read_to_its_last_byte(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """As WAL-G's sender leaves it, in blocks larger than what is decoded at once."""
+    data = Encoder().encode(BYTES, os.urandom(1_000_000) + bytes(3_000_000))
+    frame = LZ4FrameCompressor(block_size=BLOCKSIZE_MAX4MB, auto_flush=True, content_checksum=True)
+    compressed = frame.begin() + frame.compress(data)
+
+    def send() -> None:
+        sockets[1].sendall(compressed)
+        sockets[1].close()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert len(Link(sockets[0], "x", None).get()) == 4_000_000
+    thread.join()
 
 
 def test_another_key(sockets: tuple[socket.socket, socket.socket]) -> None:
