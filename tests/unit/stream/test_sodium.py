@@ -1,5 +1,6 @@
 """libsodium's secretstream: WAL-G's framing, seen by libsodium's own binding, and WAL-G's keys."""
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from nacl import bindings
 from tests.fixtures.ciphers import KEY, opened, sealed
 from walpy.config import Config
 from walpy.errors import ConfigError, DataCorrupt
+from walpy.storage.base import Chunk
 from walpy.stream.sodium import HEADER_SIZE, PLAIN_SIZE, SEALED_SIZE, SodiumCipher, from_config
 
 MESSAGE, PUSH, REKEY, FINAL = 0, 1, 2, 3
@@ -145,3 +147,21 @@ def test_no_key_is_shown() -> None:
     for shown in (repr(cipher), repr(cipher.encryptor()), repr(cipher.decryptor())):
         assert KEY.hex() not in shown
         assert repr(KEY) not in shown
+
+
+@pytest.mark.parametrize("place", [30, -5])
+def test_an_error_that_waits_for_the_collector_is_collected(place: int) -> None:
+    """A memory view that cffi holds on to crashes CPython when it is collected: whole frames, and the last one."""
+    changed = bytearray(sealed(SodiumCipher(KEY), bytes(3 * PLAIN_SIZE + 10)))
+    changed[place] ^= 1
+    for _ in range(20):
+        error = failed(changed)
+        error.__dict__["itself"] = error
+        del error
+        gc.collect()
+
+
+def failed(stored: Chunk) -> DataCorrupt:
+    with pytest.raises(DataCorrupt) as caught:
+        opened(SodiumCipher(KEY), memoryview(stored))
+    return caught.value
