@@ -169,7 +169,7 @@ def extract_part(job: PartJob, report: Callable[[int], None]) -> PartResult:
 
 
 def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int], None]) -> PartResult:
-    """Damage at rest looks the same twice, damage on the way does not.
+    """Damage at rest looks the same twice, damage on the way does not; no further try changes the keys.
 
     A transient error is final: the storage has repeated what failed until its deadline.
     """
@@ -181,11 +181,15 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
         extraction = _Extraction(worker.plan, job)
         try:
             _extract(worker, job, extraction, progress.started())
-        except (SecretKeyMissing, WrongKey) as error:  # no further try changes the keys
+        except SecretKeyMissing as error:
             raise worker.archive.unreadable("part", job.object_name, error) from error
         except DataCorrupt as error:
-            if left == 0 or str(error) == failure:
-                raise worker.archive.unreadable("part", job.object_name, error) from error
+            final = worker.archive.unreadable("part", job.object_name, error)
+            if left == 0 or str(error) == failure or isinstance(final, WrongKey):
+                try:
+                    raise final from error
+                finally:
+                    del final  # else it would keep itself alive, by its traceback
             failure = str(error)
             logger.warning("part %s is damaged, trying it again (at most %d times): %s", job.part, left, error)
             left -= 1

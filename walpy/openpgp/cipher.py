@@ -43,6 +43,7 @@ class OpenPgpCipher:
         self._lock = threading.Lock()
         self._certificates: list[Certificate] | None = None
         self._private_keys: list[PrivateKey] | None = None
+        self._spare: Encryptor | None = None  # one that no object has yet
 
     @classmethod
     def from_key(cls, data: bytes, *, passphrase: str = "", origin: str = "the OpenPGP key") -> "OpenPgpCipher":
@@ -58,11 +59,13 @@ class OpenPgpCipher:
 
     def encryptor(self) -> Encryptor:
         """A Transform that encrypts one object. Raises ConfigError, naming key and reason, when a key cannot."""
-        return Encryptor(self.recipients())
+        with self._lock:
+            made, self._spare = self._spare, None
+        return made or Encryptor(self.recipients())
 
     def check_encryption(self) -> None:
-        """Raises ConfigError as encryptor."""
-        self.encryptor()
+        """Make the next object's encryptor now. Raises ConfigError as encryptor."""
+        self._spare = Encryptor(self.recipients())
 
     def can_decrypt(self) -> bool:
         """Whether there is a secret key that decrypts; gpg's keyring is not asked. Raises ConfigError."""

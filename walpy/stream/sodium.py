@@ -80,7 +80,8 @@ class Encryptor:
     def __init__(self, key: bytes) -> None:
         self._state = _ffi.new("unsigned char[]", STATE_SIZE)
         head = bytearray(HEADER_SIZE)
-        _init_push(self._state, _ffi.from_buffer(head), key)
+        with _ffi.from_buffer(head) as target:
+            _init_push(self._state, target, key)
         self._head = bytes(head)
         self._frames = Frames(PLAIN_SIZE)
         self._output = Output()

@@ -89,7 +89,7 @@ def test_a_missing_end_is_noticed_although_the_tar_is_whole(backup: EncryptedBac
         backup.extract(tmp_path / "data")
 
 
-def test_the_hint_tells_what_it_is(tmp_path: Path) -> None:
+def test_the_hint_tells_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backup = EncryptedBackup(tmp_path, "lz4")
     with pytest.raises(DataCorrupt) as caught:
         backup.extract(tmp_path / "data", WALG_LIBSODIUM_KEY=bytes(32).hex())
@@ -98,8 +98,10 @@ def test_the_hint_tells_what_it_is(tmp_path: Path) -> None:
         backup.extract(tmp_path / "data", WALG_LIBSODIUM_KEY="")
     assert "WALG_LIBSODIUM_KEY" in caught.value.hint
     StoredBackup(backup.folder).store()
+    caplog.clear()
     with pytest.raises(
         WrongKey, match=r"part '.*/part_001\.tar\.lz4' is plain, lz4, and the settings are for libsodium"
     ) as caught:
         backup.extract(tmp_path / "data")
     assert "It is plain, lz4, not encrypted" in caught.value.hint
+    assert "trying it again" not in caplog.text

@@ -169,3 +169,12 @@ def test_every_cipher_of_the_table_works() -> None:
     for cipher in CIPHERS.values():
         key = bytes(range(cipher.key_size))
         assert cipher.cfb(key).decryptor().update(cipher.cfb(key).encryptor().update(b"text")) == b"text"
+
+
+def test_what_was_made_to_check_a_key_serves_one_object() -> None:
+    cipher = OpenPgpCipher.from_key((GOLDEN / "cv25519" / "key.asc").read_bytes())
+    cipher.check_encryption()
+    stored = [encrypt(cipher, b"data") for _ in range(2)]
+    heads = {data[:100] for data in stored}
+    assert len(heads) == 2  # each has a session key of its own
+    assert [decrypt(cipher, data) for data in stored] == [b"data", b"data"]
