@@ -121,7 +121,7 @@ class EncryptedData(PartsSink):
 
     def feed_parts(self, parts: Sequence[Chunk]) -> Iterator[bytes]:
         """Take chunks. Raises DataCorrupt."""
-        rest = list(parts)
+        rest = [part for part in parts if len(part)]
         while self._reader is None and rest:
             view = memoryview(rest[0])
             self._head.append(view[0])
