@@ -80,8 +80,8 @@ def objects(backups: int, segments: int) -> Mapping[str, bytes]:
 
 
 def half_planned(text: str, backups: int, segments: int) -> None:
-    """Raise AssertionError unless the older half of all backups and segments would go."""
-    plan = json.loads(text)
+    """Raise AssertionError unless the older half of all backups and segments would go. The plan is the last line."""
+    plan = json.loads(text.rstrip().rpartition("\n")[2])
     kept = backups // 2
     assert len(plan["kept_backups"]) == kept, f"{len(plan['kept_backups'])} backups are kept, not {kept}"
     gone = (backups - kept) * (segments // backups) + 2 * (backups - kept)

@@ -29,6 +29,6 @@ def test_files_and_backups(tmp_path: Path) -> None:
 
 def test_a_wrong_plan_is_noticed() -> None:
     plan = {"kept_backups": [{}, {}], "objects": 2 * 75 + 4}
-    half_planned(json.dumps(plan), 4, 300)
+    half_planned(f"INFO: log\n{json.dumps(plan)}\n", 4, 300)
     with pytest.raises(AssertionError, match="153 objects would go, not 154"):
         half_planned(json.dumps({**plan, "objects": 153}), 4, 300)
