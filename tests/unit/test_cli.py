@@ -14,6 +14,7 @@ import walpy
 from walpy import cli_backup, cli_storages
 from walpy.backup import fetch as fetch_module
 from walpy.backup import push as push_module
+from walpy.backup import remote_push as remote_module
 from walpy.cli import app, main
 from walpy.config import Config
 from walpy.errors import AccessDenied, Interrupted, ObjectMissing
@@ -190,6 +191,7 @@ def test_flags_of_backup_fetch_reach_the_body(monkeypatch: pytest.MonkeyPatch, t
 def test_flags_of_backup_push_reach_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(push_module, "backup_push", lambda *arguments, **_: calls.append(arguments))
+    monkeypatch.setattr(remote_module, "remote_backup_push", lambda *arguments, **_: calls.append(arguments))
     monkeypatch.setenv("WALG_STORE_ALL_CORRUPT_BLOCKS", "true")
     monkeypatch.setenv("WALG_SENTINEL_USER_DATA", '"of the environment"')
     assert (
@@ -202,8 +204,7 @@ def test_flags_of_backup_push_reach_the_body(monkeypatch: pytest.MonkeyPatch) ->
     assert not options.without_files_metadata
     assert config.boolean("WALG_USE_RATING_COMPOSER")
     assert main(["backup-push"]) == 0
-    assert calls[1][1] == ""
-    assert calls[1][2].user_data == '"of the environment"'
+    assert calls[1][1].user_data == '"of the environment"'
 
 
 def test_flags_become_settings() -> None:
