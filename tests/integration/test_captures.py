@@ -49,7 +49,6 @@ DIFFERENT = {
 }
 
 ELSEWHERE = {
-    "catchup-list-empty": "tests/unit/test_cli.py::test_commands_that_are_walgs_alone_are_named",
     "copy-": "tests/unit/backup/test_copy.py::test_wal_gs_cases",
     "daemon-client-bad-command": "tests/integration/agent/test_daemon.py::test_messages_without_sense_are_refused",
     "daemon-client-fetch": "tests/integration/agent/test_daemon.py::test_segments_are_pushed_and_fetched",
@@ -57,7 +56,7 @@ ELSEWHERE = {
     "daemon-client-push": "tests/integration/agent/test_daemon.py::test_segments_are_pushed_and_fetched",
     "daemon-client-version": "tests/unit/test_cli.py::test_version",
     "st-cat-bulk-metadata": "tests/unit/wal/test_metadata.py::test_bulk_gathers_until_f",
-    "st-": "tests/unit/test_objects.py::test_what_is_shown",
+    "st-": "tests/unit/test_st_cases.py::test_every_case",
 }
 
 FIVE = [f"00000005000000000000000{number}" for number in range(1, 6)]

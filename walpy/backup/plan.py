@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 PARTS_PER_WORKER = 4  # so that workers end at about the same time
 SMALLEST_COST = 64 << 20  # a partition for parallelism alone is not smaller than this
+MOST_MEMBERS = 30_000  # of a partition: whoever packs or restores it holds their names, about 500 bytes each
 FILE_COST = 32 << 10  # opening, a header and bookkeeping take as long as packing about this many bytes
 
 
@@ -63,7 +64,8 @@ def _cut(entries: Sequence[Entry], threshold: int, limit: int) -> Iterator[tuple
     start = size = 0
     for index, entry in enumerate(entries):
         cost = size + entry.size + FILE_COST * (index - start)
-        if index > start and (_exceeds(size, entry.size, threshold) or cost > limit):
+        is_full = _exceeds(size, entry.size, threshold) or cost > limit or index - start == MOST_MEMBERS
+        if index > start and is_full:
             yield entries[start:index], size
             start, size = index, 0
         size += entry.size

@@ -85,3 +85,8 @@ def test_longest_first_is_a_stable_order() -> None:
     things = [Thing("a", 1), Thing("b", 3), Thing("c", 2), Thing("d", 3)]
     parts = partitions([things], threshold=0, workers=1)
     assert [part.number for part in longest_first(parts)] == [2, 4, 3, 1]
+
+
+def test_a_partition_has_not_too_many_members() -> None:
+    parts = partitions([[Thing(str(number), 0) for number in range(200_000)]], threshold=1 << 30, workers=1)
+    assert max(len(part.entries) for part in parts) == 30_000
