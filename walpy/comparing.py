@@ -5,30 +5,19 @@ Memory: a chunk of either side.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from walpy.storage.base import Chunk, Storage, StoredObject, TellsContent
+from walpy.stream.digest import Digest
 
 _MD5: Final = re.compile("[0-9a-f]{32}")
 
 
-class Digest:
-    """The MD5 of chunks that are passed on; not of use before they all were."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.md5(usedforsecurity=False)
-
-    def through(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """Pass chunks on."""
-        for chunk in chunks:
-            self._hash.update(chunk)
-            yield chunk
-
-    @property
-    def text(self) -> str:
-        """Hex digits."""
-        return self._hash.hexdigest()
+def md5_digest() -> Digest:
+    """A digest that may be compared with what storages tell."""
+    return Digest(partial(hashlib.md5, usedforsecurity=False))
 
 
 def describe(storage: Storage, name: str) -> tuple[StoredObject, str]:

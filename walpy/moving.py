@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from walpy.archive import Archive
-from walpy.comparing import Digest, describe, is_md5, same_bytes, same_content
+from walpy.comparing import describe, is_md5, md5_digest, same_bytes, same_content
 from walpy.copying import Conflict, check_distinct, copy_object, in_order, pairs
 from walpy.errors import BackupError, DataCorrupt, ObjectExists, ObjectMissing, StorageError, WalpyError
 from walpy.layout import is_own
@@ -143,15 +143,15 @@ class Mover:
             self._replace(item)
 
     def _copy(self, item: StoredObject) -> None:
-        digest = Digest()
+        digest = md5_digest()
         source, target = self.source.storage, self.target.storage
-        by_server = copy_object(source, target, item, digest.through)
+        by_server = copy_object(source, target, item, digest.passing)
         self._check(item, "" if by_server else digest.text)
 
     def _replace(self, item: StoredObject) -> None:
-        digest = Digest()
+        digest = md5_digest()
         with self.source.storage.open(item.name) as reader:
-            self.target.storage.put(item.name, digest.through(reader))
+            self.target.storage.put(item.name, digest.passing(reader))
         self._check(item, digest.text)
 
     def _check(self, item: StoredObject, digest: str) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.cluster import installed_command
-from tests.fixtures.postgres import DEFAULT_MAJOR, ClusterFactory, archiving, give, new_base
-from tests.fixtures.recovery import PGBENCH_CONTENT, archive_all, pgbench, recover_fully
+from tests.fixtures.postgres import ClusterFactory, give, new_base
 from tests.fixtures.ssh_server import SshServer
+from tests.integration.storage_life import lose_and_recover
 
 
 @pytest.fixture
@@ -21,19 +20,5 @@ def server() -> Iterator[SshServer]:
 
 
 def test_backup_and_wal_over_ssh_recover(server: SshServer, make_cluster: ClusterFactory) -> None:
-    settings, _ = archiving(server.archive, installed_command())
-    environment = server.settings()
-    primary = make_cluster(DEFAULT_MAJOR, settings=settings, environment=environment)
-    pgbench(primary, "-i", "-q", "-s", "2")
-    primary.walpy("backup-push", str(primary.data_directory))
-    pgbench(primary, "-n", "-t", "300")
-    expected = primary.execute(PGBENCH_CONTENT)
-    archive_all(primary)
-    primary.stop("immediate")
-    shutil.rmtree(primary.data_directory)
-
-    restored = make_cluster(primary.major, initdb=False, environment=environment)
-    restored.walpy("backup-fetch", str(restored.data_directory), "LATEST")
-    recover_fully(restored, {"restore_command": settings["restore_command"], "archive_mode": "off"})
-    assert restored.execute(PGBENCH_CONTENT) == expected
+    lose_and_recover(make_cluster, server.archive, server.settings())
     assert not [path for path in server.archive.rglob("*") if ".tmp." in path.name]

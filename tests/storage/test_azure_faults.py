@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +15,7 @@ from tests.fixtures.azurite import BLOCK_SIZE, Azurite, open_azure
 from tests.fixtures.fault_proxy import FaultProxy, Trouble
 from tests.fixtures.faults import NEVER, Alarm, Answer, FaultServer, closed_port
 from tests.storage.contract import SourceStopped, content, failing_chunks, names, odd_chunks, read
+from tests.storage.operations import RETRIED, SHORT, Operation, operations
 from walpy.errors import (
     AccessDenied,
     DataCorrupt,
@@ -27,28 +28,10 @@ from walpy.errors import (
     describe,
 )
 from walpy.storage.azure import AzureStorage
-from walpy.storage.base import Storage
 
-SHORT = {"WALPY_STORAGE_DEADLINE": "0.4s"}
-RETRIED = {"WALPY_STORAGE_DEADLINE": "1.5s"}  # more than a first request takes on a busy machine
+OPERATIONS = operations(BLOCK_SIZE)
 
-Operation = Callable[[Storage], object]
-
-OPERATIONS: dict[str, Operation] = {
-    "put": lambda storage: storage.put("a", [b"x"]),
-    "create": lambda storage: storage.put("a", [b"x"], create_only=True),
-    "large put": lambda storage: storage.put("a", odd_chunks(content(BLOCK_SIZE + 1))),
-    "open": lambda storage: read(storage, "a"),
-    "open a part": lambda storage: read(storage, "a", offset=1, size=1),
-    "stat": lambda storage: storage.stat("a"),
-    "stat_many": lambda storage: storage.stat_many(["a", "b"]),
-    "list": lambda storage: list(storage.list()),
-    "list_folder": lambda storage: storage.list_folder(),
-    "delete": lambda storage: storage.delete(["a"]),
-    "delete several": lambda storage: storage.delete(["a", "b", "c"]),
-}
-
-operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
 def refused(status: int, code: str) -> Answer:
@@ -72,13 +55,13 @@ def fails(operation: Operation, answer: Answer, kind: type[StorageError], **sett
 # whatever is done
 
 
-@operations
+@each_operation
 def test_a_server_that_never_answers(operation: Operation) -> None:
     error, _ = fails(operation, NEVER, StorageUnavailable, **SHORT)
     assert re.search("no (answer|connection) in time", str(error))
 
 
-@operations
+@each_operation
 def test_a_server_that_is_not_there(operation: Operation) -> None:
     with (
         open_azure(f"http://127.0.0.1:{closed_port()}", **SHORT) as storage,
@@ -101,7 +84,7 @@ def test_a_server_that_asks_to_slow_down() -> None:
     assert requests > 1
 
 
-@operations
+@each_operation
 def test_no_permission_is_said_at_once(operation: Operation) -> None:
     _, requests = fails(operation, refused(403, "AuthorizationPermissionMismatch"), AccessDenied)
     assert requests <= 2  # the second for one object, when a batch was refused
@@ -111,7 +94,7 @@ def test_a_full_account_is_said_at_once() -> None:
     fails(OPERATIONS["put"], refused(507, "InsufficientStorage"), StorageFull)
 
 
-@operations
+@each_operation
 def test_a_page_of_a_proxy_is_no_answer(operation: Operation) -> None:
     page = Answer(200, (("Content-Type", "text/html"),), b"<html>log in first</html>")
     if operation in (OPERATIONS["open"], OPERATIONS["stat"], OPERATIONS["open a part"]):

@@ -3,7 +3,7 @@
 import base64
 import gzip
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import google_crc32c
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from tests.fixtures.faults import NEVER, Answer, FaultServer, closed_port
 from tests.fixtures.gcs_server import GcsServer, Twist, error_document, open_gcs
 from tests.storage.contract import content, names, odd_chunks, read
+from tests.storage.operations import RETRIED, SHORT, Operation, operations
 from walpy.errors import (
     AccessDenied,
     DataCorrupt,
@@ -23,28 +24,13 @@ from walpy.errors import (
 from walpy.storage.base import Storage
 
 BUFFER = 1 << 20
-SHORT = {"WALPY_STORAGE_DEADLINE": "0.4s"}
-RETRIED = {"WALPY_STORAGE_DEADLINE": "1.5s"}  # more than a first request takes on a busy machine
-
-Operation = Callable[[Storage], object]
-
 OPERATIONS: dict[str, Operation] = {
-    "put": lambda storage: storage.put("a", [b"x"]),
-    "create": lambda storage: storage.put("a", [b"x"], create_only=True),
-    "large put": lambda storage: storage.put("a", odd_chunks(content(BUFFER + 1))),
-    "open": lambda storage: read(storage, "a"),
-    "open a part": lambda storage: read(storage, "a", offset=1, size=1),
+    **operations(BUFFER),
     "open nothing": lambda storage: read(storage, "a", size=0),
-    "stat": lambda storage: storage.stat("a"),
-    "stat_many": lambda storage: storage.stat_many(["a", "b"]),
-    "list": lambda storage: list(storage.list()),
-    "list_folder": lambda storage: storage.list_folder(),
-    "delete": lambda storage: storage.delete(["a"]),
-    "delete several": lambda storage: storage.delete(["a", "b", "c"]),
     "discard_unfinished": lambda storage: storage.discard_unfinished(""),
 }
 
-operations = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+each_operation = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 
 
 @pytest.fixture
@@ -81,13 +67,13 @@ def fails(operation: Operation, answer: Answer, kind: type[StorageError], **sett
 # whatever is done
 
 
-@operations
+@each_operation
 def test_a_server_that_never_answers(operation: Operation) -> None:
     error, _ = fails(operation, NEVER, StorageUnavailable, **SHORT)
     assert "timed out" in str(error)
 
 
-@operations
+@each_operation
 def test_a_server_that_is_not_there(operation: Operation) -> None:
     with (
         open_gcs(f"127.0.0.1:{closed_port()}", **SHORT) as storage,
@@ -96,37 +82,37 @@ def test_a_server_that_is_not_there(operation: Operation) -> None:
         operation(storage)
 
 
-@operations
+@each_operation
 def test_a_server_that_is_down(operation: Operation) -> None:
     error, requests = fails(operation, refused(503, "backendError"), StorageUnavailable, **RETRIED)
     assert "503 backendError" in str(error)
     assert requests > 1
 
 
-@operations
+@each_operation
 def test_a_server_that_asks_to_slow_down(operation: Operation) -> None:
     _, requests = fails(operation, refused(429, "rateLimitExceeded"), StorageThrottled, **RETRIED)
     assert requests > 1
 
 
-@operations
+@each_operation
 def test_no_permission_is_said_at_once(operation: Operation) -> None:
     _, requests = fails(operation, refused(403, "forbidden"), AccessDenied)
     assert requests <= 3  # one for each object
 
 
-@operations
+@each_operation
 def test_a_used_up_quota_is_said_at_once(operation: Operation) -> None:
     _, requests = fails(operation, refused(403, "quotaExceeded"), StorageFull)
     assert requests <= 3
 
 
-@operations
+@each_operation
 def test_wrong_credentials_are_said_at_once(operation: Operation) -> None:
     fails(operation, refused(401, "authError"), AccessDenied)
 
 
-@operations
+@each_operation
 def test_a_missing_bucket_is_an_error_and_not_an_absence(operation: Operation, server: GcsServer) -> None:
     for server.explains in (True, False):
         with open_gcs(server.url, "gs://nobucket/x", **SHORT) as storage, pytest.raises(StorageError) as caught:
@@ -135,7 +121,7 @@ def test_a_missing_bucket_is_an_error_and_not_an_absence(operation: Operation, s
         assert "bucket" in str(caught.value) + caught.value.hint
 
 
-@operations
+@each_operation
 def test_a_page_of_a_proxy_is_no_answer(operation: Operation) -> None:
     page = Answer(200, (("Content-Type", "text/html"),), b"<html>log in first</html>", cut_after=-1)
     with FaultServer(page) as server, open_gcs(server.url, GCS_MAX_CHUNK_SIZE=str(BUFFER), **SHORT) as storage:
@@ -145,7 +131,7 @@ def test_a_page_of_a_proxy_is_no_answer(operation: Operation) -> None:
             operation(storage)
 
 
-@operations
+@each_operation
 def test_a_passing_fault_is_not_noticed(operation: Operation, server: GcsServer, storage: Storage) -> None:
     if operation is not OPERATIONS["create"]:
         storage.put("a", [b"abc"])

@@ -15,6 +15,7 @@ from walpy.backup.catalog import is_wale, list_backups, read_sentinel
 from walpy.backup.delta_base import Base, why_unusable
 from walpy.backup.files_metadata import read_files_metadata
 from walpy.errors import BackupError
+from walpy.postgres.entry import EntryTable, table_of
 from walpy.postgres.exclusions import CONFIGURATION
 from walpy.postgres.lsn import Lsn, format_lsn
 
@@ -86,6 +87,6 @@ def checked_catchup_base(base: Base, backup: "RunningBackup", facts: "ServerFact
     return base
 
 
-def without_configuration(entries: "Iterable[Entry]") -> "list[Entry]":
+def without_configuration(entries: "Iterable[Entry]") -> EntryTable:
     """The files and directories of a listing but for the configuration, which is each server's own."""
-    return [entry for entry in entries if entry.name.rpartition("/")[2] not in CONFIGURATION]
+    return table_of(entry for entry in entries if entry.name.rpartition("/")[2] not in CONFIGURATION)

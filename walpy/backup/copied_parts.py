@@ -4,16 +4,15 @@ A part is copied when each of its members is there, unchanged as a delta backup 
 read it, and when the storage can copy it without its bytes passing through here (folders: by this machine). All other
 files are packed. Copies come first, so that what cannot be copied after all is packed too.
 
-Memory: the earlier backup's list of files twice, as files_metadata says; what the storage holds for PARALLEL copies.
+Memory: the entries of unchanged files, about 400 bytes each; what the storage holds for PARALLEL copies.
 """
 
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from walpy import layout
-from walpy.backup.catalog import read_sentinel
 from walpy.backup.delta_base import Base, is_unchanged
-from walpy.backup.files_metadata import TarListing, read_files_metadata
+from walpy.backup.files_metadata import TarListing
 from walpy.backup.partition import PartitionResult
 from walpy.copying import in_order
 from walpy.errors import WalpyError
@@ -64,10 +63,9 @@ def _unchanged_parts(archive: "Archive", base: Base, entries: "Iterable[Entry]")
     """Parts of the base all of whose members are there unchanged."""
     unchanged = {entry.name: entry for entry in entries if entry.is_file and is_unchanged(entry, base)}
     listed = {item.name.rpartition("/")[2]: item for item in archive.storage.list(layout.tar_folder(base.name))}
-    sets = read_files_metadata(archive, base.name, read_sentinel(archive, base.name)).tar_file_sets
     return [
         _Part(listed[tar], tuple(unchanged[name] for name in names))
-        for tar, names in sorted(sets.items())
+        for tar, names in sorted((base.tars or {}).items())
         if names and tar in listed and all(name in unchanged for name in names)
     ]
 

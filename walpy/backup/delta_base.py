@@ -63,9 +63,9 @@ class Base(NamedTuple):
     """A backup to continue.
 
     full_name: of the full backup at the root of its chain. step: number of the new delta on that. lsn,
-    finish_lsn: where it began and ended. files: what it knows of each file. started_ns: when it began. copies: it is
-    copied from, not continued. is_catchup: it only tells which files there were, and lsn is a standby's position, given
-    by the user.
+    finish_lsn: where it began and ended. files: what it knows of each file. started_ns: when it began. tars: the files
+    of each of its tars, when those are to be copied; None for a base to continue. is_catchup: it only tells which files
+    there were, and lsn is a standby's position, given by the user.
     """
 
     name: str
@@ -76,8 +76,13 @@ class Base(NamedTuple):
     system_identifier: int | None
     files: Mapping[str, FileEntry]
     started_ns: int
-    copies: bool = False
+    tars: Mapping[str, Sequence[str]] | None = None
     is_catchup: bool = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether it is copied from, not continued."""
+        return self.tars is not None
 
     @property
     def timeline(self) -> int:
@@ -142,8 +147,8 @@ def _base(archive: "Archive", selected: str, choice: DeltaChoice) -> Base:
         selected, sentinel = names[0], read(names[0])
     if is_wale(selected) or sentinel.lsn is None or sentinel.finish_lsn is None:
         raise Unusable(f"{selected} does not tell where it began and ended")
-    files = read_files_metadata(archive, selected, sentinel).files
-    if not files:
+    listed = read_files_metadata(archive, selected, sentinel)
+    if not listed.files:
         raise Unusable(f"{selected} has no list of its files")
     return Base(
         name=selected,
@@ -152,9 +157,9 @@ def _base(archive: "Archive", selected: str, choice: DeltaChoice) -> Base:
         lsn=Lsn(sentinel.lsn),
         finish_lsn=Lsn(sentinel.finish_lsn),
         system_identifier=sentinel.system_identifier,
-        files=files,
+        files=listed.files,
         started_ns=sentinel.start_time.ns,
-        copies=choice.copies,
+        tars=listed.tar_file_sets if choice.copies else None,
     )
 
 

@@ -26,7 +26,7 @@ from walpy.backup.file_writer import FileWriter, make_for_increment, writing
 from walpy.backup.increment import read_increment
 from walpy.backup.journal import share_lock
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
-from walpy.backup.records import NOT_RECORDED, Checksum, FileRecord
+from walpy.backup.records import NOT_RECORDED, FileRecord, new_checksum
 from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
 from walpy.backup.tar import DIRECTORY, HARD_LINK, REGULAR, SYMLINK
 from walpy.backup.tar_reader import TarMember, TarReader
@@ -329,9 +329,9 @@ class _Extraction:
         if not self.plan.journal:
             writer.write(path, mode, size, reader.data())
             return NOT_RECORDED
-        digest = Checksum()
-        writer.write(path, mode, size, digest.of_passing(reader.data()))
-        return FileRecord(size, digest.text())
+        checksum = new_checksum()
+        writer.write(path, mode, size, checksum.passing(reader.data()))
+        return FileRecord(size, checksum.text)
 
     def _apply(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
         try:

@@ -6,16 +6,14 @@ power loss has cut is none. Memory: the names of one part's files.
 
 import json
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 from xxhash import xxh3_128
 
 from walpy.errors import BackupError
-
-Piece = TypeVar("Piece", bytes, memoryview)
+from walpy.stream.digest import Digest, digest_of
 
 _READ_SIZE: Final = 1 << 20  # bytes
 
@@ -89,21 +87,9 @@ def is_as_left(path: str, record: FileRecord) -> bool:
         os.close(descriptor)
 
 
-class Checksum:
+def new_checksum() -> Digest:
     """xxh3-128 of bytes in their order: tells damage, at the speed of memory."""
-
-    def __init__(self) -> None:
-        self._digest = xxh3_128()
-
-    def of_passing(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces, added one by one."""
-        for piece in pieces:
-            self._digest.update(piece)
-            yield piece
-
-    def text(self) -> str:
-        """The checksum so far, in hex."""
-        return self._digest.hexdigest()
+    return Digest(xxh3_128)
 
 
 def checksum_of(data: bytes) -> str:
@@ -124,9 +110,7 @@ def checksum_of_file(path: str) -> str:
 
 
 def _checksum(descriptor: int) -> str:
-    checksum = Checksum()
-    deque(checksum.of_passing(_pieces(descriptor)), maxlen=0)
-    return checksum.text()
+    return digest_of(_pieces(descriptor), xxh3_128)
 
 
 def _pieces(descriptor: int) -> Iterator[memoryview]:

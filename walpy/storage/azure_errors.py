@@ -23,6 +23,7 @@ from walpy.errors import (
     StorageUnavailable,
     WalpyError,
 )
+from walpy.storage.refusals import HEALTH, REASONS, SLOW_DOWN, class_of_code
 
 # What one attempt of a request, or of reading its answer, can raise.
 SDK_ERRORS = (
@@ -42,7 +43,6 @@ _CREDENTIALS = (
 )
 _PERMISSIONS = "docs/azure.md lists the permissions that walpy needs on the container."
 _NETWORK = "Check AZURE_STORAGE_ACCOUNT, AZURE_ENDPOINT_SUFFIX and the network."
-_HEALTH = "Check the storage's health and the network; WALPY_STORAGE_DEADLINE says how long walpy goes on trying."
 _VERSION = "Set AZURE_BLOB_STORE_API_VERSION to a version that the server knows."
 
 _CODES: dict[type[WalpyError], str] = {
@@ -58,7 +58,7 @@ _CODES: dict[type[WalpyError], str] = {
     StorageUnavailable: "InternalError OperationTimedOut Md5Mismatch Crc64Mismatch ContainerBeingDeleted",
     StorageFull: "AccountLimitExceeded InsufficientStorage",
 }
-_CLASS_OF_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
+_CLASS_OF_CODE = class_of_code(_CODES)
 
 _HINTS = {
     "ContainerNotFound": _CONTAINER,
@@ -107,17 +107,14 @@ KINDS: dict[type[BaseException], type[StorageError]] = {
 # For errors whose code has no hint of its own.
 _HINTS_OF_CLASS: dict[type[WalpyError], str] = {
     AccessDenied: _PERMISSIONS,
-    StorageThrottled: "Try again later; WALPY_STORAGE_DEADLINE says how long walpy goes on trying.",
-    StorageUnavailable: _HEALTH,
+    StorageThrottled: SLOW_DOWN,
+    StorageUnavailable: HEALTH,
     StorageFull: "Raise the account's quota.",
 }
 
 _REASONS: dict[type[WalpyError], str] = {
+    **REASONS,
     ObjectMissing: "no such blob",
-    AccessDenied: "access denied",
-    StorageThrottled: "the server asks to slow down",
-    StorageUnavailable: "the server cannot be reached or does not answer properly",
-    StorageFull: "no space left, or a quota is used up",
 }
 
 

@@ -1,51 +1,36 @@
 """Reading one blob: a GET that goes on where it stopped when the connection breaks."""
 
-from collections.abc import Generator, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError
 
 from walpy.errors import DataCorrupt, StorageError, StorageUnavailable
 from walpy.storage.azure_errors import SDK_ERRORS, code_of, origin, status_of, walpy_error
 from walpy.storage.base import Chunk
+from walpy.storage.retry import ResumedReader
 
 if TYPE_CHECKING:
     from walpy.storage.azure_client import Container
 
 
-class AzureReader:
+class AzureReader(ResumedReader):
     """An ObjectReader of size bytes from offset on; first is the answer that opened it (None: empty).
 
     Every further GET asks for the same version by its ETag. Memory: two chunks of READ_SIZE.
     """
 
     def __init__(self, container: "Container", key: str, offset: int, size: int, first: Any = None) -> None:
+        super().__init__(container.policy, size, "read")
         self._container = container
         self._key = key
-        self._what = f"cannot read {container.url(key)!r}"
+        self._failed = f"cannot read {container.url(key)!r}"
         self._offset = offset
-        self._size = size
         self._first = first
         self._answer = first  # the one that is being read
         self._etag = first.headers.get("ETag", "") if first is not None else ""
 
-    @property
-    def size(self) -> int:
-        """Bytes that the iteration will yield."""
-        return self._size
-
-    def __iter__(self) -> Iterator[Chunk]:
-        if not self._size:
-            return iter(())
-        return self._container.policy.resume(self._chunks_from, what="read")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _close(self) -> None:
         if self._answer is not None:
             self._answer.close()
 
@@ -59,10 +44,10 @@ class AzureReader:
                 if position == self._size:
                     return
         except SDK_ERRORS as error:
-            raise walpy_error(error, self._what) from origin(error)
+            raise walpy_error(error, self._failed) from origin(error)
         finally:
             answer.close()
-        raise StorageUnavailable(f"{self._what}: the connection ended too early")
+        raise StorageUnavailable(f"{self._failed}: the connection ended too early")
 
     def _answer_from(self, position: int) -> Any:
         if self._first is not None and position == 0:
@@ -78,9 +63,9 @@ class AzureReader:
                 raise DataCorrupt(
                     f"{self._container.url(self._key)!r} was replaced or deleted while it was read"
                 ) from error
-            raise walpy_error(error, self._what) from origin(error)
+            raise walpy_error(error, self._failed) from origin(error)
         except SDK_ERRORS as error:
-            raise walpy_error(error, self._what) from origin(error)
+            raise walpy_error(error, self._failed) from origin(error)
         if answer.headers.get("ETag", "") != self._etag:
             answer.close()
             raise DataCorrupt(f"{self._container.url(self._key)!r} was replaced while it was read")

@@ -23,6 +23,7 @@ from walpy.errors import (
     StorageUnavailable,
     WalpyError,
 )
+from walpy.storage.refusals import SLOW_DOWN
 
 # What one attempt of a request, or of reading its answer, can raise.
 FAILURES = (requests.RequestException, pool.HTTPError, auth.GoogleAuthError, HTTPException, OSError)
@@ -35,7 +36,7 @@ BUCKET_HINT = "Check the bucket's name in WALG_GS_PREFIX."
 
 # For errors of which nothing more is known.
 HINTS: dict[type[WalpyError], str] = {
-    StorageThrottled: "Try again later; WALPY_STORAGE_DEADLINE says how long walpy goes on trying.",
+    StorageThrottled: SLOW_DOWN,
     StorageUnavailable: (
         "Check the network and the storage's health; WALPY_STORAGE_DEADLINE says how long walpy goes on trying."
     ),

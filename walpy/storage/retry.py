@@ -11,12 +11,13 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from walpy.errors import StorageError
 
 if TYPE_CHECKING:
     from threading import Event
+    from types import TracebackType
 
     from walpy.config import Config
     from walpy.storage.base import Chunk
@@ -134,6 +135,44 @@ class RetryPolicy(NamedTuple):
                     return
             except StorageError as error:
                 attempts.pause_after(error)
+
+
+class ResumedReader:
+    """What ObjectReaders share that go on where they stopped: size bytes, which _chunks_from gives.
+
+    what: what is being done, for messages.
+    """
+
+    def __init__(self, policy: RetryPolicy, size: int, what: str) -> None:
+        self._policy = policy
+        self._size = size
+        self._what = what
+
+    @property
+    def size(self) -> int:
+        """Bytes that the iteration will yield."""
+        return self._size
+
+    def __iter__(self) -> "Iterator[Chunk]":
+        if not self._size:
+            return iter(())
+        return self._policy.resume(self._chunks_from, what=self._what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        self._close()
+
+    def _chunks_from(self, position: int) -> "Generator[Chunk, None, None]":
+        """The bytes from a position on, up to size. Raises StorageError."""
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        """Let go of what is open."""
+        raise NotImplementedError
 
 
 class _Attempts:

@@ -18,6 +18,7 @@ from walpy.errors import (
     StorageUnavailable,
     WalpyError,
 )
+from walpy.storage.refusals import HEALTH, REASONS, SLOW_DOWN, class_of_code
 
 # What a call of the client, or a read from its body, can raise.
 SDK_ERRORS = (BotoCoreError, ClientError, HTTPError, OSError)
@@ -31,7 +32,6 @@ _PERMISSIONS = (
 )
 _CLOCK = "Set the clock of this machine."
 _NETWORK = "Check AWS_ENDPOINT and AWS_REGION, and the network."
-_HEALTH = "Check the storage's health and the network; WALPY_STORAGE_DEADLINE says how long walpy goes on trying."
 _CERTIFICATE = "Name the certificate authority with S3_CA_CERT_FILE, and check AWS_ENDPOINT."
 
 _CODES: dict[type[WalpyError], str] = {
@@ -59,7 +59,7 @@ _CODES: dict[type[WalpyError], str] = {
         " UserQuotaExceeded XMinioStorageFull XMinioAdminBucketQuotaExceeded"
     ),
 }
-_CLASS_OF_CODE = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
+_CLASS_OF_CODE = class_of_code(_CODES)
 
 _HINTS = {
     "NoSuchBucket": _BUCKET,
@@ -168,16 +168,13 @@ SDK_CLASSES: tuple[tuple[tuple[type[Exception], ...], type[WalpyError]], ...] = 
 # For errors whose code or class in the SDK has no hint of its own.
 _HINTS_OF_CLASS: dict[type[WalpyError], str] = {
     AccessDenied: _PERMISSIONS,
-    StorageThrottled: "Try again later; WALPY_STORAGE_DEADLINE says how long walpy goes on trying.",
-    StorageUnavailable: _HEALTH,
+    StorageThrottled: SLOW_DOWN,
+    StorageUnavailable: HEALTH,
     StorageFull: "Free space in the storage, or raise the quota.",
 }
 
-_REASONS = {
-    AccessDenied: "access denied",
-    StorageThrottled: "the server asks to slow down",
-    StorageUnavailable: "the server cannot be reached or does not answer properly",
-    StorageFull: "no space left, or a quota is used up",
+_REASONS: dict[type[WalpyError], str] = {
+    **REASONS,
     ObjectMissing: "no such object",
     ConfigError: "the S3 settings do not fit together",
 }

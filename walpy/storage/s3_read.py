@@ -1,14 +1,14 @@
 """Reading one object of a bucket: a GET that goes on where it stopped when the connection breaks."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from walpy.errors import DataCorrupt, StorageError, StorageUnavailable
 from walpy.storage.base import READ_SIZE, Chunk
+from walpy.storage.retry import ResumedReader
 from walpy.storage.s3_errors import SDK_ERRORS, code_of, status_of, walpy_error
 
 if TYPE_CHECKING:
@@ -34,36 +34,21 @@ class Source:
         return client.get_object(Bucket=self.bucket.name, Key=self.key, **self.parameters, **wanted)
 
 
-class S3Reader:
+class S3Reader(ResumedReader):
     """An ObjectReader of size bytes from offset on; first is the answer of the GET that opened it (None: empty).
 
     Every further GET asks for the same version by its ETag. Memory: two chunks of READ_SIZE.
     """
 
     def __init__(self, source: Source, offset: int, size: int, first: Any = None, *, etag: str = "") -> None:
+        super().__init__(source.bucket.policy, size, "read")
         self._source = source
         self._offset = offset
-        self._size = size
         self._first = first
         self._body: Any = first["Body"] if first else None  # of the answer that is being read
         self._etag = first.get("ETag", "") if first else etag
 
-    @property
-    def size(self) -> int:
-        """Bytes that the iteration will yield."""
-        return self._size
-
-    def __iter__(self) -> Iterator[Chunk]:
-        if not self._size:
-            return iter(())
-        return self._source.bucket.policy.resume(self._chunks_from, what="read")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _close(self) -> None:
         if self._body is not None:
             self._body.close()
 

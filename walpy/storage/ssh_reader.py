@@ -2,14 +2,13 @@
 
 import struct
 from collections import deque
-from collections.abc import Generator, Iterator
-from types import TracebackType
-from typing import NamedTuple, Self
+from collections.abc import Generator
+from typing import NamedTuple
 
 from walpy.errors import DataCorrupt, ObjectMissing, StorageError
 from walpy.storage import sftp
 from walpy.storage.base import READ_SIZE, Chunk
-from walpy.storage.retry import Deadline
+from walpy.storage.retry import Deadline, ResumedReader
 from walpy.storage.sftp import NO_ATTRIBUTES, Answer, Attributes, Connection, Fields, SftpRefusal, string
 from walpy.storage.ssh_server import SshServer
 
@@ -27,7 +26,7 @@ class _Piece(NamedTuple):
     answer: Answer
 
 
-class SshReader:
+class SshReader(ResumedReader):
     """An ObjectReader that stays with the file it opened. Memory: WINDOW.
 
     After a broken connection it goes on with the file of that name if its size and time (to the second: SFTP tells no
@@ -39,28 +38,12 @@ class SshReader:
         self._server = server
         self._path = path
         self._name = name
-        self._what = f"download of {name!r}"
-        self._opened: _Opened | None = server.call(self._open, self._what)
+        what = f"download of {name!r}"
+        self._opened: _Opened | None = server.call(self._open, what)
         self._found = self._opened.found
         rest = max(0, self._found.size - offset)
         self._offset = offset
-        self._size = rest if size is None else min(size, rest)
-
-    @property
-    def size(self) -> int:
-        """Bytes that the iteration will yield."""
-        return self._size
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self._server.policy.resume(self._chunks_from, what=self._what)
+        super().__init__(server.policy, rest if size is None else min(size, rest), what)
 
     def _open(self, connection: Connection, deadline: Deadline) -> _Opened:
         flags = struct.pack(">I", sftp.FOR_READ)

@@ -174,12 +174,7 @@ class WalPush:
         name, cipher = os.path.basename(source.path), self._archive.cipher
         if cipher is None or cipher.can_decrypt():
             return self._archive.put_wal_file(name, source, create_only=create_only)
-        pushed = import_module(PUSHED_MODULE)
-        digest = pushed.Digest()
-        stored = self._archive.put_wal_file(name, source, create_only=create_only, tap=digest.passing)
-        record = pushed.Record(pushed.digest_of(source.chunks()), stored.name, str(digest))
-        self._records().note(name, record)
-        return stored
+        return self._records().put(self._archive, source, create_only=create_only)
 
     def _records(self) -> "PushRecords":
         records: PushRecords = import_module(PUSHED_MODULE).PushRecords(self._state, archive_url(self.config))
@@ -190,7 +185,7 @@ class WalPush:
             with self._archive.open_wal_object(os.path.basename(source.path), name) as chunks:
                 is_equal = source.equals(chunks)
         except SecretKeyMissing:
-            found = self._is_equal_as_noted(source, name)
+            found = self._records().is_equal(self._archive, source, name)
             if found is None:
                 raise
             is_equal = found
@@ -200,17 +195,6 @@ class WalPush:
                 f"Two clusters may share this prefix. The archived object is {name} in {self._archive.storage.url}.",
             )
         logger.info("WAL file '%s' already archived with equal content, skipping", source.path)
-
-    def _is_equal_as_noted(self, source: SourceFile, name: str) -> bool | None:
-        """Whether an object holds a file, by what this host noted when it stored it; None when that does not tell."""
-        record = self._records().find(os.path.basename(source.path))
-        if record is None or record.object_name != name:
-            return None
-        digest_of = import_module(PUSHED_MODULE).digest_of
-        if digest_of(source.chunks()) != record.content:
-            return False
-        with self._archive.storage.open(name) as reader:
-            return True if digest_of(reader) == record.stored else None
 
 
 def _overwrite(config: "Config") -> Overwrite:

@@ -11,43 +11,22 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import xxhash
+from xxhash import xxh3_128
 
-from walpy.storage.base import Chunk
+from walpy.stream.digest import Digest, digest_of
 from walpy.wal.status import replace_file
+
+if TYPE_CHECKING:
+    from walpy.archive import Archive, Stored
+    from walpy.wal.files import SourceFile
 
 RECORD_FOLDER: Final = "walpy/pushed"  # below the state folder
 RECORD_VERSION: Final = 1
 MOST_RECORDS: Final = 128  # more than is ever archived ahead of PostgreSQL by default (32), some times over
 
 logger = logging.getLogger(__name__)
-
-
-class Digest:
-    """A digest of 128 bits of the chunks that pass."""
-
-    def __init__(self) -> None:
-        self._state = xxhash.xxh3_128()
-
-    def passing(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-        """The chunks."""
-        for chunk in chunks:
-            self._state.update(chunk)
-            yield chunk
-
-    def __str__(self) -> str:
-        return self._state.hexdigest()
-
-
-def digest_of(chunks: Iterable[Chunk]) -> str:
-    """The digest of chunks."""
-    digest = Digest()
-    for _ in digest.passing(chunks):
-        pass
-    return str(digest)
 
 
 class Record(NamedTuple):
@@ -64,6 +43,23 @@ class PushRecords:
     def __init__(self, state: str | None, archive_url: str) -> None:
         self._folder = os.path.join(state, RECORD_FOLDER) if state else None
         self._archive_url = archive_url
+
+    def put(self, archive: "Archive", source: "SourceFile", *, create_only: bool) -> "Stored":
+        """Store a WAL file, and note what was stored. Raises as Archive.put_wal_file."""
+        name, digest = os.path.basename(source.path), Digest(xxh3_128)
+        stored = archive.put_wal_file(name, source, create_only=create_only, tap=digest.passing)
+        self.note(name, Record(digest_of(source.chunks(), xxh3_128), stored.name, digest.text))
+        return stored
+
+    def is_equal(self, archive: "Archive", source: "SourceFile", object_name: str) -> bool | None:
+        """Whether an object holds a file, by what was noted when it was stored; None when that does not tell."""
+        record = self.find(os.path.basename(source.path))
+        if record is None or record.object_name != object_name:
+            return None
+        if digest_of(source.chunks(), xxh3_128) != record.content:
+            return False
+        with archive.storage.open(object_name) as reader:
+            return True if digest_of(reader, xxh3_128) == record.stored else None
 
     def find(self, name: str) -> Record | None:
         """What was noted for a WAL file."""

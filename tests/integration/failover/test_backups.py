@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, bin_directory, new_base
-from tests.fixtures.require import missing
+from tests.fixtures.cluster import Cluster
+from tests.fixtures.postgres import running_server
 from tests.integration.failover.site import Site
 
 PLAIN = {"WALG_COMPRESSION_METHOD": "none"}  # large parts of a small cluster, which go to S3 in several requests
@@ -15,17 +15,8 @@ PLAIN = {"WALG_COMPRESSION_METHOD": "none"}  # large parts of a small cluster, w
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cluster]:
     """A running server that does not archive."""
-    programs = bin_directory(DEFAULT_MAJOR)
-    if programs is None:
-        missing("postgres", f"no PostgreSQL {DEFAULT_MAJOR} here")
-    cluster = Cluster(DEFAULT_MAJOR, programs, new_base())
-    try:
-        cluster.initdb()
-        cluster.configure({**SETTINGS, "archive_mode": "off"})
-        cluster.start()
+    with running_server() as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 def connection(server: Cluster) -> dict[str, str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.cluster import DEFAULT_MAJOR, SETTINGS, Cluster, bin_directory, new_base
+from tests.fixtures.cluster import Cluster
 from tests.fixtures.fault_proxy import FaultProxy
-from tests.fixtures.require import missing
+from tests.fixtures.postgres import running_server
 from tests.fixtures.s3_server import S3Server, settings
 from tests.integration.faults.commands import s3_environment
 from tests.integration.faults.scene import COMMANDS, Scene
@@ -31,17 +31,8 @@ def bucket(s3: S3Server) -> str:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Cluster]:
     """A running server that does not archive, for backups of it."""
-    programs = bin_directory(DEFAULT_MAJOR)
-    if programs is None:
-        missing("postgres", f"no PostgreSQL {DEFAULT_MAJOR} here")
-    cluster = Cluster(DEFAULT_MAJOR, programs, new_base())
-    try:
-        cluster.initdb()
-        cluster.configure({**SETTINGS, "archive_mode": "off"})
-        cluster.start()
+    with running_server() as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture

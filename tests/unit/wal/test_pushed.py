@@ -9,7 +9,7 @@ from tests.unit.wal.synthetic import FIRST, DataDirectory, archive_in, content, 
 from walpy.archive import Archive
 from walpy.errors import SecretKeyMissing, WalConflict
 from walpy.wal.push import wal_push
-from walpy.wal.pushed import MOST_RECORDS, Digest, PushRecords, Record, digest_of
+from walpy.wal.pushed import MOST_RECORDS, PushRecords, Record
 
 KEYS = Path(__file__).resolve().parents[2] / "golden" / "openpgp" / "cv25519"
 OBJECT = f"wal_005/{FIRST}.lz4"
@@ -122,9 +122,3 @@ def test_no_place_and_no_room_for_records(tmp_path: Path, told: pytest.LogCaptur
     (tmp_path / "walpy").write_text("no folder")
     PushRecords(str(tmp_path), "here").note(FIRST, Record("a", "b", "c"))
     assert "cannot note what was archived" in told.text
-
-
-def test_a_digest_does_not_depend_on_chunks() -> None:
-    digest = Digest()
-    assert b"".join(map(bytes, digest.passing([b"ab", memoryview(b"c"), b""]))) == b"abc"
-    assert str(digest) == digest_of([b"abc"]) != digest_of([b"abd"])
