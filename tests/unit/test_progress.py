@@ -126,8 +126,9 @@ def test_terminal_line_fits_its_width_at_each_redraw() -> None:
             progress = terminal_progress(stream)
             progress.start(1000, "a rather long label")
             progress.finish()
-            drawn = os.read(controller, 4096).decode()
-            assert drawn.endswith("\r\n")
+            drawn = ""
+            while not drawn.endswith("\r\n"):  # a terminal hands over in pieces what was written in one
+                drawn += os.read(controller, 4096).decode()
             for line in drawn.removesuffix("\r\n").split("\r\x1b[K"):
                 assert len(line) <= columns - 1
             assert "a rather long label"[: columns - 1] in drawn
