@@ -4,17 +4,20 @@ import hashlib
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3
+from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, open_s3, settings
 from tests.storage.contract import StorageContract, content, names, odd_chunks, put_all, read
+from walpy.config import Config
 from walpy.errors import ObjectExists, StorageError
 from walpy.storage.base import Storage
 from walpy.storage.parts import LARGEST_OBJECT, MOST_PARTS, part_size
-from walpy.storage.s3 import S3Storage
+from walpy.storage.s3 import S3Storage, from_config
+from walpy.storage.s3_direct import from_config as open_direct
 
 MIB = 1 << 20
 
@@ -61,6 +64,19 @@ def test_parts_are_no_smaller_than_the_part_size(server: S3Server, bucket: str, 
     assert operations(server).count("PUT ?partNumber") == 3
     head = storage._client.head_object(Bucket=bucket, Key="cluster/a", PartNumber=1)
     assert (head["ContentLength"], head["PartsCount"]) == (PART_SIZE, 3)
+
+
+@pytest.mark.parametrize(("size", "part_count"), [(16 * MIB + 300, 0), (20 * MIB, 0), (20 * MIB + 1, 3)])
+@pytest.mark.parametrize("open_storage", [from_config, open_direct])
+def test_by_default_a_segment_is_one_request_and_larger_objects_come_in_small_parts(
+    server: S3Server, bucket: str, open_storage: Callable[[Config], Storage], size: int, part_count: int
+) -> None:
+    data = content(size)
+    with closing(open_storage(settings(server.url, bucket, S3_MAX_PART_SIZE=""))) as storage:
+        storage.put("a", odd_chunks(data), create_only=True)
+        assert operations(server).count("PUT ?partNumber") == part_count
+        assert operations(server).count("PUT") == (part_count == 0)
+        assert read(storage, "a") == data
 
 
 @pytest.mark.parametrize("size", [PART_SIZE - 1, PART_SIZE, PART_SIZE + 1, 2 * PART_SIZE, 2 * PART_SIZE + 1])

@@ -7,6 +7,7 @@ import hashlib
 import mmap
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from threading import Event, Semaphore
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class PartSlots:
 def part_size(number: int, first_size: int) -> int:
     """Size of a part by its number (from 1), such that MOST_PARTS hold LARGEST_OBJECT.
 
-    The first EVEN_PARTS have first_size bytes (20 GiB in all at 20 MiB); each later one is larger by the same step.
+    The first EVEN_PARTS have first_size bytes (8 GiB in all at 8 MiB); each later one is larger by the same step.
     """
     growing = MOST_PARTS - EVEN_PARTS
     missing = max(0, LARGEST_OBJECT - MOST_PARTS * first_size)
@@ -68,22 +69,43 @@ def part_size(number: int, first_size: int) -> int:
     return first_size + max(0, number - EVEN_PARTS) * step
 
 
+def gather(
+    chunks: Iterable[Chunk], buffer: mmap.mmap, note: Callable[[Chunk], object]
+) -> tuple[int, Iterator[Chunk] | None]:
+    """Fill a buffer with a stream; how many bytes it takes, and None when that is all of the stream.
+
+    Otherwise the whole stream, what is in the buffer first; the buffer's memory is free again once that is passed.
+    note hears of every chunk that goes into the buffer.
+    """
+    used = 0
+    remaining = iter(chunks)
+    for chunk in remaining:
+        if used + len(chunk) > len(buffer):
+            return used, chain(_spilled(buffer, used), [chunk], remaining)
+        buffer[used : used + len(chunk)] = chunk
+        note(chunk)
+        used += len(chunk)
+    return used, None
+
+
+def _spilled(buffer: mmap.mmap, used: int) -> Iterator[Chunk]:
+    yield memoryview(buffer)[:used]
+    buffer.madvise(mmap.MADV_DONTNEED)
+
+
 def cut(
     chunks: Iterable[Chunk],
     first_size: int,
     take: Callable[[int], mmap.mmap],
     give_back: Callable[[mmap.mmap], None],
-    begun: tuple[mmap.mmap, int] | None = None,
 ) -> Iterator[tuple[Part, bool]]:
     """Parts of a stream, each with whether it is the last; always at least one, which may be empty.
 
     A part comes out when it is full and more bytes follow. take(size) gives the buffer of the next part, and may wait
     for one; the buffer belongs to whoever takes the part. give_back(buffer) gets the one that an error left half full.
-    begun: buffer of the first part, and how many bytes are in it already.
     """
-    number = 1
-    buffer: mmap.mmap | None
-    buffer, used = begun or (take(part_size(1, first_size)), 0)
+    number, used = 1, 0
+    buffer: mmap.mmap | None = take(part_size(1, first_size))
     try:
         for chunk in chunks:
             view = memoryview(chunk)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
-from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -34,7 +33,7 @@ from walpy.storage.base import (
 )
 from walpy.storage.buffers import Buffers
 from walpy.storage.multipart import store_parts
-from walpy.storage.parts import PartSlots, cut
+from walpy.storage.parts import PartSlots, cut, gather
 from walpy.storage.retry import RetryPolicy
 from walpy.storage.s3_direct_parts import DirectPartRequests
 from walpy.storage.s3_list import digest_of
@@ -45,8 +44,6 @@ from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
 from walpy.storage.s3_wire import NOT_FOUND, OK, PRECONDITION_FAILED, Answer, Connection, WireError
 
 if TYPE_CHECKING:
-    import mmap
-
     from walpy.config import Config
     from walpy.storage.base import Versions
     from walpy.storage.s3 import S3Storage
@@ -80,8 +77,9 @@ def from_config(config: "Config") -> Storage:
 class DirectS3:
     """A Storage that makes the common requests itself; safe for threads.
 
-    Memory: part size x parts in flight (20 MiB x 4 by default), of which only what is filled is touched, for all puts
-    together: further ones wait. READ_SIZE for each reader.
+    Memory, of which only what is filled is touched, for all puts together, while further ones wait: the largest object
+    of one request x parts in flight (20 MiB x 4 by default) for small objects, part size x parts in flight (8 MiB x 4)
+    for larger ones. READ_SIZE for each reader.
     """
 
     def __init__(
@@ -94,8 +92,11 @@ class DirectS3:
         self._timeouts = min(policy.connect_timeout, limit), min(policy.read_timeout, limit)
         keys = settings.credentials
         self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
-        self.buffers = Buffers(settings.writing.part_size * settings.writing.parts_in_flight + KEPT_FOR_READING)
-        self._slots = PartSlots(self.buffers, settings.writing.parts_in_flight)
+        writing = settings.writing
+        kept_size = max(writing.part_size, writing.whole_size) * writing.parts_in_flight
+        self.buffers = Buffers(kept_size + KEPT_FOR_READING)
+        self._whole_slots = PartSlots(self.buffers, writing.parts_in_flight)
+        self._part_slots = PartSlots(self.buffers, writing.parts_in_flight)
         self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
         self._sdk: S3Storage | None = None
@@ -120,25 +121,17 @@ class DirectS3:
         check_name(name)
         if self._sdk is not None:
             return self._sdk.put(name, chunks, create_only=create_only)
-        part_size = self.settings.writing.part_size
-        buffer, is_handed_on = self._slots.take(part_size), False
+        buffer = self._whole_slots.take(self.settings.writing.whole_size)
         try:
-            body_hash, size = sha256(), 0
-            ahead = self._connect_ahead()
-            remaining = iter(chunks)
-            for chunk in remaining:
-                if size + len(chunk) > part_size:  # it takes several parts
-                    is_handed_on = True
-                    return self._put_parts(name, (buffer, size), chain([chunk], remaining), create_only)
-                buffer[size : size + len(chunk)] = chunk
-                body_hash.update(chunk)
-                size += len(chunk)
+            ahead, body_hash = self._connect_ahead(), sha256()
+            size, stream = gather(chunks, buffer, body_hash.update)
+            if stream is not None:
+                return self._put_parts(name, stream, create_only)
             if ahead is not None:
                 ahead.join()
             return self._put_whole(name, memoryview(buffer)[:size], body_hash.hexdigest(), create_only)
         finally:
-            if not is_handed_on:
-                self._slots.give_back(buffer)
+            self._whole_slots.give_back(buffer)
 
     def _put_whole(self, name: str, body: memoryview, body_hash: str, create_only: bool) -> int:
         token = os.urandom(16).hex() if create_only else ""
@@ -150,11 +143,11 @@ class DirectS3:
             return self.sdk.put_again(name, body, create_only=create_only, token=token)
         return len(body)
 
-    def _put_parts(self, name: str, begun: "tuple[mmap.mmap, int]", chunks: Iterable[Chunk], create_only: bool) -> int:
+    def _put_parts(self, name: str, chunks: Iterable[Chunk], create_only: bool) -> int:
         writing = self.settings.writing
-        parts = cut(chunks, writing.part_size, self._slots.take, self._slots.give_back, begun)
+        parts = cut(chunks, writing.part_size, self._part_slots.take, self._part_slots.give_back)
         requests = DirectPartRequests(self, name, create_only=create_only)
-        return store_parts(parts, requests, self._slots.give_back, writing.parts_in_flight)
+        return store_parts(parts, requests, self._part_slots.give_back, writing.parts_in_flight)
 
     def put_headers(self, token: str, *, create_only: bool) -> dict[str, str]:
         """Headers of the request that stores, or begins to store, an object. token: for its metadata; may be empty."""

@@ -15,6 +15,7 @@ MIB = 1 << 20
 SMALLEST_PART = 5 * MIB  # S3's limit for every part but the last
 LARGEST_PART = 5 << 30  # S3's limit
 DEFAULT_PARTS_IN_FLIGHT = 4  # WAL-G's 16 would hold 320 MiB a put, and fill no line that four do not
+DEFAULT_PART_SIZE = 8 * MIB  # the SDK's own; WAL-G's 20 MiB would hold 80 MiB for each worker of a backup
 LARGEST_DELETE = 1000  # keys; S3's limit for one DeleteObjects
 VERSIONING = {"": None, "enabled": True, "disabled": False}
 
@@ -59,7 +60,10 @@ class Endpoint(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """How objects are stored. retention_seconds: None without object lock; sse_c_key: 32 bytes, or empty."""
+    """How objects are stored. retention_seconds: None without object lock; sse_c_key: 32 bytes, or empty.
+
+    whole_size: bytes of the largest object that is stored by one request, of which a WAL segment is one.
+    """
 
     storage_class: str = "STANDARD"
     sse: str = ""
@@ -67,7 +71,8 @@ class Writing(NamedTuple):
     sse_c_key: str = ""
     retention_seconds: int | None = None
     retention_mode: str = "GOVERNANCE"
-    part_size: int = 20 * MIB
+    whole_size: int = 20 * MIB
+    part_size: int = DEFAULT_PART_SIZE
     parts_in_flight: int = DEFAULT_PARTS_IN_FLIGHT
 
     def __repr__(self) -> str:
@@ -223,9 +228,10 @@ def _read_writing(config: "Config", endpoint: Endpoint) -> Writing:
     sse, kms_id, customer_key = (config.storage_text(name) for name in ("S3_SSE", "S3_SSE_KMS_ID", "S3_SSE_C"))
     _check_encryption(sse, kms_id, customer_key, endpoint)
     retention = config.storage_integer("S3_RETENTION_PERIOD")
-    part_size = config.storage_integer("S3_MAX_PART_SIZE", minimum=SMALLEST_PART)
-    if part_size > LARGEST_PART:
-        raise config.invalid(config.storage_key("S3_MAX_PART_SIZE"), f"S3 allows at most {LARGEST_PART} bytes")
+    size_key = config.storage_key("S3_MAX_PART_SIZE")
+    whole_size = config.storage_integer("S3_MAX_PART_SIZE", minimum=SMALLEST_PART)
+    if whole_size > LARGEST_PART:
+        raise config.invalid(size_key, f"S3 allows at most {LARGEST_PART} bytes")
     in_flight = config.storage_integer("UPLOAD_CONCURRENCY", minimum=1)
     chosen = config.is_set(config.storage_key("UPLOAD_CONCURRENCY"))
     return Writing(
@@ -235,7 +241,8 @@ def _read_writing(config: "Config", endpoint: Endpoint) -> Writing:
         sse_c_key=customer_key if sse else "",
         retention_seconds=retention if retention >= 0 else None,
         retention_mode=config.storage_text("S3_RETENTION_MODE"),
-        part_size=part_size,
+        whole_size=whole_size,
+        part_size=whole_size if config.is_set(size_key) else DEFAULT_PART_SIZE,
         parts_in_flight=in_flight if chosen else min(in_flight, DEFAULT_PARTS_IN_FLIGHT),
     )
 

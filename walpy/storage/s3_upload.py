@@ -1,13 +1,13 @@
-"""Storing one object: a PutObject when it fits into one part, a multipart upload otherwise.
+"""Storing one object: a PutObject for a small one, a multipart upload otherwise.
 
-Memory: part size x parts in flight for each put (20 MiB x 4 by default), of which only what is filled is touched; the
-storage keeps as many buffers for its next puts. Parts beyond the 1,000th grow, see parts.part_size.
+Memory, of which only what is filled is touched, for each put: the largest object of one request (20 MiB by default),
+then part size x parts in flight (8 MiB x 4); the storage keeps as many buffers for its next puts. Parts beyond the
+1,000th grow, see parts.part_size.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -16,7 +16,7 @@ from walpy.errors import AccessDenied, ObjectMissing
 from walpy.storage.base import PUT_TOKEN, Chunk
 from walpy.storage.buffers import Buffers
 from walpy.storage.multipart import store_parts
-from walpy.storage.parts import Part, PartBody, PartSlots, content_md5, cut
+from walpy.storage.parts import Part, PartBody, PartSlots, content_md5, cut, gather
 from walpy.storage.s3_commit import Commit, Preconditions
 from walpy.storage.s3_part_requests import SdkPartRequests
 
@@ -35,7 +35,7 @@ class Uploader:
     def __init__(self, bucket: "Bucket", writing: "Writing") -> None:
         self._bucket = bucket
         self._writing = writing
-        self._buffers = Buffers(writing.part_size * writing.parts_in_flight)
+        self._buffers = Buffers(writing.whole_size + writing.part_size * writing.parts_in_flight)
         self._sends_md5 = writing.retention_seconds is not None  # S3 insists on it with object lock
         self._preconditions = Preconditions()
 
@@ -44,18 +44,23 @@ class Uploader:
 
         earlier_token: of a put of the same object that got no answer, and may have succeeded.
         """
-        slots = PartSlots(self._buffers, self._writing.parts_in_flight)
         commit = self._commit(key, create_only=create_only, token=earlier_token)
+        buffer = self._buffers.take(self._writing.whole_size)
+        try:
+            size, stream = gather(chunks, buffer, lambda _: None)
+            if stream is None:
+                self._put_whole(Part(1, buffer, size), commit)
+                return size
+            return self._put_parts(stream, commit)
+        finally:
+            self._buffers.give_back(buffer)
+
+    def _put_parts(self, chunks: Iterable[Chunk], commit: Commit) -> int:
+        in_flight = self._writing.parts_in_flight
+        slots = PartSlots(self._buffers, in_flight)
         parts = cut(chunks, self._writing.part_size, slots.take, slots.give_back)
-        first, is_last = next(parts)
-        if is_last:
-            try:
-                self._put_whole(first, commit)
-            finally:
-                slots.give_back(first.buffer)
-            return first.size
         requests = SdkPartRequests(commit, self._writing, self.send)
-        return store_parts(chain([(first, is_last)], parts), requests, slots.give_back, self._writing.parts_in_flight)
+        return store_parts(parts, requests, slots.give_back, in_flight)
 
     def copy(self, key: str, source_bucket: str, source_key: str) -> bool:
         """Have the server copy an object, create-only; False when these credentials may not read it.
