@@ -15,7 +15,7 @@ from tests.fixtures.s3_server import PART_SIZE, S3Server, Twist, settings
 from tests.storage.contract import StorageContract, content, odd_chunks, put_all, read
 from walpy.config import ENDPOINT, PROXY, Config, load_config
 from walpy.errors import ObjectExists, ObjectMissing, StorageError, StorageUnavailable
-from walpy.storage import s3_direct, s3_place
+from walpy.storage import s3_direct_client, s3_place
 from walpy.storage.base import READ_SIZE, Storage, StoredObject
 from walpy.storage.s3 import S3Storage
 from walpy.storage.s3_direct import DirectS3, from_config
@@ -75,12 +75,12 @@ def test_one_put_one_get_one_list_and_no_sdk(server: S3Server, storage: DirectS3
 def test_a_connection_is_used_again_while_it_is_fresh(
     monkeypatch: pytest.MonkeyPatch, idle_seconds: float, connections: int
 ) -> None:
-    monkeypatch.setattr(s3_direct, "IDLE_SECONDS", idle_seconds)
+    monkeypatch.setattr(s3_direct_client, "IDLE_SECONDS", idle_seconds)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     with answering(answer, connections, keeps=True) as url, opened(settings(url)) as storage:
         for name in ("a", "b", "c"):
             storage.put(name, [])
-        assert len(storage._idle) == 1
+        assert len(storage.client._idle) == 1
         assert not needed_sdk(storage)
 
 
@@ -479,7 +479,7 @@ def test_a_connection_is_made_while_the_object_is(
     made: list[str] = []
     connected = threading.Event()
 
-    class Noted(s3_direct.Connection):
+    class Noted(s3_direct_client.Connection):
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             made.append(threading.current_thread().name)
@@ -489,7 +489,7 @@ def test_a_connection_is_made_while_the_object_is(
         assert connected.wait(10)
         yield b"data"
 
-    monkeypatch.setattr(s3_direct, "Connection", Noted)
+    monkeypatch.setattr(s3_direct_client, "Connection", Noted)
     bucket = tls_server.new_bucket()
     with opened(settings(tls_server.url, bucket, S3_CA_CERT_FILE=str(certificate[0]))) as storage:
         storage.put("a", chunks())

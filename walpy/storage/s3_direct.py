@@ -9,7 +9,6 @@ explains and raises. Settings that this module does not understand to the last d
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -17,7 +16,6 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from walpy import __version__
 from walpy.errors import ObjectExists, ObjectMissing
 from walpy.storage.base import (
     PUT_TOKEN,
@@ -35,12 +33,13 @@ from walpy.storage.buffers import Buffers
 from walpy.storage.multipart import store_parts
 from walpy.storage.parts import PartSlots, cut, gather
 from walpy.storage.retry import RetryPolicy
+from walpy.storage.s3_direct_client import DirectClient
 from walpy.storage.s3_direct_parts import DirectPartRequests
 from walpy.storage.s3_list import digest_of
 from walpy.storage.s3_pages import NamesPage, Page, parse_names, parse_page
 from walpy.storage.s3_place import Place, find_place
 from walpy.storage.s3_settings import S3Settings, read_settings
-from walpy.storage.s3_sign import EMPTY_HASH, Signer, target_of
+from walpy.storage.s3_sign import EMPTY_HASH, target_of
 from walpy.storage.s3_wire import NOT_FOUND, OK, PRECONDITION_FAILED, Answer, Connection, WireError
 
 if TYPE_CHECKING:
@@ -51,9 +50,7 @@ if TYPE_CHECKING:
 AnyPage = TypeVar("AnyPage", Page, NamesPage)
 
 SDK_MODULE = "walpy.storage.s3"
-IDLE_SECONDS = 3.0  # how long a connection is kept for the next request; servers close them after five and more
 KEPT_FOR_READING = 4 * READ_SIZE  # bytes of buffers for the next readers
-SHARE_OF_DEADLINE = 10  # the direct way gives up after this part of the deadline, which begins anew for the SDK
 
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 UPLOADS, NOT_TRUNCATED = b"<ListMultipartUploadsResult", b"<IsTruncated>false</IsTruncated>"
@@ -86,21 +83,16 @@ class DirectS3:
         self, place: Place, settings: S3Settings, policy: RetryPolicy, open_sdk: "Callable[[], S3Storage]"
     ) -> None:
         self._place = place
+        self.client = DirectClient(place, settings.credentials, policy)
         self.settings = settings
         self._root = f"{settings.root}/" if settings.root else ""
-        limit = policy.deadline / SHARE_OF_DEADLINE or policy.read_timeout
-        self._timeouts = min(policy.connect_timeout, limit), min(policy.read_timeout, limit)
-        keys = settings.credentials
-        self._signer = Signer(keys.access_key, keys.secret_key, keys.session_token, place.region)
         writing = settings.writing
         kept_size = max(writing.part_size, writing.whole_size) * writing.parts_in_flight
         self.buffers = Buffers(kept_size + KEPT_FOR_READING)
         self._whole_slots = PartSlots(self.buffers, writing.parts_in_flight)
         self._part_slots = PartSlots(self.buffers, writing.parts_in_flight)
-        self._idle: list[tuple[float, Connection]] = []
         self._open_sdk = open_sdk
         self._sdk: S3Storage | None = None
-        self._is_closed = False
         self._lock = threading.Lock()
 
     @property
@@ -114,6 +106,7 @@ class DirectS3:
         with self._lock:
             if self._sdk is None:
                 self._sdk = self._open_sdk()
+                self.client.close()
             return self._sdk
 
     def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
@@ -123,7 +116,7 @@ class DirectS3:
             return self._sdk.put(name, chunks, create_only=create_only)
         buffer = self._whole_slots.take(self.settings.writing.whole_size)
         try:
-            ahead, body_hash = self._connect_ahead(), sha256()
+            ahead, body_hash = self.client.connect_ahead(), sha256()
             size, stream = gather(chunks, buffer, body_hash.update)
             if stream is not None:
                 return self._put_parts(name, stream, create_only)
@@ -169,10 +162,10 @@ class DirectS3:
         if self._sdk is not None or offset or size is not None:
             return self.sdk.open(name, offset=offset, size=size)
         try:
-            connection, answer = self._ask("GET", self._target(name))
+            connection, answer = self.client.ask("GET", self._target(name))
             if answer.status == OK and answer.size is not None:
                 return DirectReader(self, name, connection, answer)
-            explanation = self._finish(connection, answer)
+            explanation = self.client.finish(connection, answer)
         except WireError as error:
             logger.debug("get of %s: %s", name, error)
             return self.sdk.open(name)
@@ -224,8 +217,8 @@ class DirectS3:
         if self._sdk is not None:
             return self._sdk.describe(name)
         try:
-            connection, answer = self._ask("HEAD", self._target(name))
-            self.release(connection)
+            connection, answer = self.client.ask("HEAD", self._target(name))
+            self.client.release(connection)
             if answer.status == OK and answer.size is not None:
                 moment = datetime.strptime(answer.headers.get("last-modified", ""), HTTP_DATE)
                 found = StoredObject(name, answer.size, whole_seconds(moment.replace(tzinfo=UTC)))
@@ -292,37 +285,12 @@ class DirectS3:
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
-            self._is_closed = True
-            idle, self._idle = self._idle, []
-            sdk = self._sdk
-        for _, connection in idle:
-            connection.close()
+        self.client.close()
         self.buffers.close()
+        with self._lock:
+            sdk = self._sdk
         if sdk is not None:
             sdk.close()
-
-    def release(self, connection: Connection) -> None:
-        """Keep a connection for the next request, if its last answer was read to the end."""
-        with self._lock:
-            if connection.is_idle and self._sdk is None and not self._is_closed:
-                self._idle.append((time.monotonic(), connection))
-                return
-        connection.close()
-
-    def _connect_ahead(self) -> threading.Thread | None:
-        """Begin to make a connection with TLS, which takes as long as compressing a segment does; None: needless."""
-        if not self._place.address.is_tls or self._idle:
-            return None
-        thread = threading.Thread(target=self._connect_idle, name="s3-connect", daemon=True)
-        thread.start()
-        return thread
-
-    def _connect_idle(self) -> None:
-        try:
-            self.release(Connection(self._place.address, *self._timeouts))
-        except WireError as error:
-            logger.debug("connecting ahead: %s", error)  # the request will meet it again
 
     def exchange(
         self,
@@ -343,46 +311,11 @@ class DirectS3:
             return 0, b"", {}
         target = target_of(self._place.path.rstrip("/") or "/", query) if name is None else self._target(name, query)
         try:
-            connection, answer = self._ask(method, target, headers, body=body, body_hash=body_hash, cancel=cancel)
-            return answer.status, self._finish(connection, answer), answer.headers
+            connection, answer = self.client.ask(method, target, headers, body=body, body_hash=body_hash, cancel=cancel)
+            return answer.status, self.client.finish(connection, answer), answer.headers
         except WireError as error:
             logger.debug("%s of %s: %s", method, name, error)
             return 0, b"", {}
-
-    def _ask(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str] | None = None,
-        *,
-        body: memoryview | None = None,
-        body_hash: str = EMPTY_HASH,
-        cancel: threading.Event | None = None,
-    ) -> tuple[Connection, Answer]:
-        unsigned = {"host": self._place.host, "user-agent": f"walpy/{__version__}", **(headers or {})}
-        connection = self._take_idle() or Connection(self._place.address, *self._timeouts)
-        try:
-            signed = self._signer.headers(method, target, unsigned, body_hash)
-            return connection, connection.request(method, target, signed, body or b"", cancel)
-        except BaseException:
-            connection.close()
-            raise
-
-    def _finish(self, connection: Connection, answer: Answer) -> bytes:
-        """The body of a small answer; the connection is free again."""
-        try:
-            return connection.read_all(answer)
-        finally:
-            self.release(connection)
-
-    def _take_idle(self) -> Connection | None:
-        with self._lock:
-            while self._idle:
-                since, connection = self._idle.pop()
-                if time.monotonic() - since < IDLE_SECONDS:
-                    return connection
-                connection.close()
-        return None
 
     def _target(self, name: str, query: Mapping[str, str] | None = None) -> str:
         return target_of(self._place.path + self._root + name, query)
@@ -425,7 +358,7 @@ class DirectReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._storage.release(self._connection)
+        self._storage.client.release(self._connection)
 
 
 def _prefix(folder: str) -> str:
