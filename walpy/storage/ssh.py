@@ -22,10 +22,11 @@ from walpy.storage.buffers import Buffers
 from walpy.storage.newfile import is_temporary
 from walpy.storage.retry import Deadline, RetryPolicy
 from walpy.storage.sftp import Answer, Attributes, Connection, Fields, SftpRefusal, string
+from walpy.storage.sftp_files import sync_folder
 from walpy.storage.ssh_process import HOST_KEY_CHECKS, SshSettings
 from walpy.storage.ssh_reader import SshReader
 from walpy.storage.ssh_server import SshServer
-from walpy.storage.ssh_upload import SEGMENT_SIZE, Upload, sync_folder
+from walpy.storage.ssh_upload import SEGMENT_SIZE, Upload
 
 if TYPE_CHECKING:
     from walpy.config import Config

@@ -23,6 +23,7 @@ from walpy.storage.base import Chunk
 from walpy.storage.buffers import Buffers
 from walpy.storage.retry import Deadline
 from walpy.storage.sftp import NO_ATTRIBUTES, Answer, Connection, Fields, SftpRefusal, string
+from walpy.storage.sftp_files import handle_of, ignored, open_folder, sync_folder, sync_handle
 from walpy.storage.ssh_server import SshServer, attributes
 
 SEGMENT_SIZE = 8 << 20  # bytes between two fsyncs; a put holds two of these
@@ -202,7 +203,7 @@ class Upload:
         self._begun = True
         for attempt in range(MOST_FOLDER_ATTEMPTS):
             file = connection.send(sftp.OPEN, string(self._temporary), for_write, NO_ATTRIBUTES)
-            folder_handle = _handle(connection, _open_folder(connection, self._folder), deadline)
+            folder_handle = handle_of(connection, open_folder(connection, self._folder), deadline)
             try:
                 return _Opened(connection, bytes(Fields(connection.wait(file, deadline).body).data()), folder_handle)
             except SftpRefusal as refusal:
@@ -227,7 +228,7 @@ class Upload:
             if refusal.code == sftp.NO_SUCH_FILE:
                 self._make_folder(connection, deadline, parent)
                 with_parent = connection.send(sftp.MKDIR, string(folder), mode)
-                _ignored(connection, with_parent, deadline)  # opening the file says what is wrong
+                ignored(connection, with_parent, deadline)  # opening the file says what is wrong
             elif refusal.code != sftp.FAILURE:  # another put may have been faster
                 raise self._server.storing_failure(connection, deadline, self._name, refusal) from refusal
         try:
@@ -254,7 +255,7 @@ class Upload:
         opened = self._opened
         if opened is None or opened.connection is not connection:
             # Everything is durable; only the folder has to be synced, on a connection that works.
-            opened = _Opened(connection, b"", _handle(connection, _open_folder(connection, self._folder), deadline))
+            opened = _Opened(connection, b"", handle_of(connection, open_folder(connection, self._folder), deadline))
             self._opened = opened
         try:
             if self._create_only:
@@ -298,7 +299,7 @@ class Upload:
             else:
                 self._rename_new(opened, deadline, asked_before)
                 return
-        _ignored(connection, connection.send(sftp.REMOVE, string(self._temporary)), deadline)
+        ignored(connection, connection.send(sftp.REMOVE, string(self._temporary)), deadline)
 
     def _link(self, opened: _Opened, deadline: Deadline) -> SftpRefusal | None:
         connection = opened.connection
@@ -350,7 +351,7 @@ class Upload:
 
     def _sync_folder(self, opened: _Opened, deadline: Deadline) -> None:
         try:
-            _sync(opened.connection, opened.folder, deadline)
+            sync_handle(opened.connection, opened.folder, deadline)
         except SftpRefusal as refusal:
             raise self._failure(opened, deadline, refusal) from refusal
 
@@ -363,45 +364,3 @@ class Upload:
 
     def _failure(self, opened: _Opened, deadline: Deadline, refusal: SftpRefusal) -> StorageError:
         return self._server.storing_failure(opened.connection, deadline, self._name, refusal)
-
-
-def sync_folder(connection: Connection, deadline: Deadline, folder: str) -> None:
-    """Make a folder's entries durable, where the server can do so. Raises SftpRefusal when the disk fails."""
-    if sftp.FSYNC in connection.extensions:
-        handle = _handle(connection, _open_folder(connection, folder), deadline)
-        try:
-            _sync(connection, handle, deadline)
-        finally:
-            if handle and not connection.is_broken:
-                connection.send(sftp.CLOSE, string(handle))
-
-
-def _open_folder(connection: Connection, folder: str) -> Answer:
-    """Ask for a directory as if it were a file: OpenSSH's server can, and syncs it then (SFTP has no other way)."""
-    return connection.send(sftp.OPEN, string(folder), struct.pack(">I", sftp.FOR_READ), NO_ATTRIBUTES)
-
-
-def _sync(connection: Connection, handle: bytes, deadline: Deadline) -> None:
-    if not handle or sftp.FSYNC not in connection.extensions:
-        return
-    try:
-        connection.wait(connection.extended(sftp.FSYNC, string(handle)), deadline)
-    except SftpRefusal as refusal:
-        if refusal.code == sftp.FAILURE:  # any other: a server, or a file system, that cannot sync directories
-            raise
-
-
-def _handle(connection: Connection, answer: Answer, deadline: Deadline) -> bytes:
-    """The handle in an answer to OPEN; empty when the server refused."""
-    try:
-        return bytes(Fields(connection.wait(answer, deadline).body).data())
-    except SftpRefusal:
-        return b""
-
-
-def _ignored(connection: Connection, answer: Answer, deadline: Deadline) -> None:
-    """Wait for an answer; a refusal is of no consequence."""
-    try:
-        connection.wait(answer, deadline)
-    except SftpRefusal as refusal:
-        logger.debug("the ssh server refused: %s", refusal.message)
