@@ -4,11 +4,23 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from walpy.postgres.entry import Entry
+from walpy.postgres.entry import Entry, EntryTable
 
 Columns = tuple[tuple[Any, ...], ...]  # one for each field of an entry; all of them equally long, or none at all
 
+Packed = Columns | EntryTable
+
 _FIELDS = attrgetter("name", "path", "mode", "size", "mtime_ns", "uid", "gid", "has_base", "updates", "changed")
+
+
+def packed_entries(entries: tuple[Entry, ...] | EntryTable) -> Packed:
+    """The entries as they are pickled: a table is columns already."""
+    return entries if isinstance(entries, EntryTable) else columns_of(entries)
+
+
+def unpacked_entries(packed: Packed) -> tuple[Entry, ...] | EntryTable:
+    """The entries again."""
+    return packed if isinstance(packed, EntryTable) else entries_of(packed)
 
 
 def columns_of(entries: Sequence[Entry]) -> Columns:

@@ -7,7 +7,7 @@ from itertools import islice
 from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.files_metadata import TarListing, files_text
 from walpy.backup.timestamp import Timestamp
-from walpy.postgres.entry import Entry
+from walpy.postgres.entry import Entry, times_of
 
 SOME_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
 LISTED_AT_ONCE = 10_000
@@ -31,16 +31,11 @@ def tar_listing(
     return TarListing.of(
         [
             (
-                entry.name,
-                FileEntry(
-                    local_timestamp(entry.mtime_ns),
-                    is_incremented=entry.name in increments,
-                    corrupt_blocks=damage.get(entry.name),
-                    updates_count=entry.updates,
-                ),
+                name,
+                FileEntry(local_timestamp(mtime_ns), name in increments, False, damage.get(name), updates),
             )
-            for entry in entries
-            if entry.name not in vanished
+            for name, mtime_ns, updates in times_of(entries)
+            if name not in vanished
         ]
     )
 

@@ -2,8 +2,8 @@
 
 Every core is used: a worker packs one tar at a time with several threads. Rate limits hold for all workers together.
 Memory of the command's own process: the listing, about 70 bytes a file, what the workers say of it in
-files_metadata.json, compressed to about 20, and the entries of the partition that is being handed out; for workers see
-partition.py.
+files_metadata.json, compressed to about 20, and a part of the listing while it is handed out (in a delta with WAL
+summaries, about 400 bytes for each of its files); for workers see partition.py.
 """
 
 from collections import deque
@@ -15,6 +15,7 @@ from walpy.backup.plan import longest_first, partitions
 from walpy.backup.source_files import Pages
 from walpy.backup.summaries import known_changes
 from walpy.pipeline import run_jobs
+from walpy.postgres.entry import table_of
 
 if TYPE_CHECKING:
     from walpy.backup.change_map import ChangeMap
@@ -60,8 +61,8 @@ def pack_files(
         parts.clear()
         while waiting:
             part = waiting.popleft()
-            known = known_changes(part.entries, changes) if changes else part.entries
-            yield PartitionJob(backup, part.tar_name, tuple(known), threads, pages, kept_blocks)
+            entries = tuple(known_changes(part.entries, changes)) if changes else table_of(part.entries)
+            yield PartitionJob(backup, part.tar_name, entries, threads, pages, kept_blocks)
 
     progress.start(sum(part.size for part in parts), backup)
     try:

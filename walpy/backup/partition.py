@@ -22,7 +22,7 @@ from walpy import layout
 from walpy.archive import Archive
 from walpy.backup.changed_files import ChangedFiles
 from walpy.backup.cut import Item, cut
-from walpy.backup.entry_columns import Columns, columns_of, entries_of
+from walpy.backup.entry_columns import packed_entries, unpacked_entries
 from walpy.backup.file_entries import tar_listing
 from walpy.backup.files_metadata import TarListing
 from walpy.backup.rate_limits import DISK_LIMIT, MeasuredSleep, open_limited_archive
@@ -36,6 +36,7 @@ from walpy.backup.stage_times import (
     VERIFYING,
     StageTimes,
 )
+from walpy.postgres.entry import sizes_of
 from walpy.storage.limit import RateLimiter
 from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.pieces import PIECE_SIZE
@@ -44,9 +45,10 @@ from walpy.stream.transform import pump
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from walpy.backup.entry_columns import Packed
     from walpy.config import Config
     from walpy.pipeline import Report
-    from walpy.postgres.entry import Entry
+    from walpy.postgres.entry import Entry, EntryTable
     from walpy.storage.base import Chunk
     from walpy.storage.limit import SharedMoment
 
@@ -63,7 +65,7 @@ class PartitionJob:
 
     backup: str
     tar_name: str
-    entries: "tuple[Entry, ...]"
+    entries: "tuple[Entry, ...] | EntryTable"
     threads: int
     pages: Pages
     kept_blocks: int | None
@@ -72,15 +74,15 @@ class PartitionJob:
         return f"{self.backup}/{self.tar_name}"
 
     def __reduce__(self) -> "tuple[Callable[..., PartitionJob], tuple[object, ...]]":
-        """Pickle the entries by columns: there may be many."""
+        """Pickle the entries by columns, or as the table that they are: there may be many."""
         rest = (self.threads, self.pages, self.kept_blocks)
-        return _job_of, (self.backup, self.tar_name, columns_of(self.entries), *rest)
+        return _job_of, (self.backup, self.tar_name, packed_entries(self.entries), *rest)
 
 
 def _job_of(
-    backup: str, tar_name: str, columns: Columns, threads: int, pages: Pages, kept_blocks: int | None
+    backup: str, tar_name: str, entries: "Packed", threads: int, pages: Pages, kept_blocks: int | None
 ) -> PartitionJob:
-    return PartitionJob(backup, tar_name, entries_of(columns), threads, pages, kept_blocks)
+    return PartitionJob(backup, tar_name, unpacked_entries(entries), threads, pages, kept_blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +173,23 @@ class Packer:
         limited = self._network_waits.seconds - limited_before
         self._times[RATE_LIMIT] += limited
         self._times[STORING] += max(0.0, perf_counter() - began - self._waited - limited)
-        vanished, increments = self._files.vanished, self._files.increments
         corrupt = tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._files.corrupt.items()))
         return PartitionResult(
             self._job.tar_name,
             name,
-            sum(increments.get(entry.name, entry.size) for entry in self._job.entries if entry.name not in vanished),
+            self._size(),
             stored_size,
             self._listing(dict(corrupt)),
             corrupt,
             self._times,
         )
+
+    def _size(self) -> int:
+        """Bytes of file data in the tar."""
+        vanished, increments = self._files.vanished, self._files.increments
+        if not vanished and not increments:
+            return sum(sizes_of(self._job.entries))
+        return sum(increments.get(entry.name, entry.size) for entry in self._job.entries if entry.name not in vanished)
 
     def _listing(self, corrupt: dict[str, tuple[int, ...]]) -> TarListing:
         kept_blocks = self._job.kept_blocks

@@ -8,24 +8,17 @@ worker busy. The same walk gives the same plan.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
+
+from walpy.postgres.entry import HasSize, sizes_of
 
 PARTS_PER_WORKER = 4  # so that workers end at about the same time
 SMALLEST_COST = 64 << 20  # a partition for parallelism alone is not smaller than this
-MOST_MEMBERS = 30_000  # of a partition: whoever packs or restores it holds their names, about 500 bytes each
+MOST_MEMBERS = 30_000  # of a partition: whoever packs or restores it holds their names
 FILE_COST = 32 << 10  # opening, a header and bookkeeping take as long as packing about this many bytes
 
 
-class Packable(Protocol):
-    """An object of the walk; size: bytes of data in its tar, 0 for all but regular files."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of data."""
-        ...
-
-
-Entry = TypeVar("Entry", bound=Packable)
+Entry = TypeVar("Entry", bound=HasSize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +46,7 @@ def partitions(groups: Sequence[Sequence[Entry]], *, threshold: int, workers: in
     threshold: bytes of data that a partition of more than one file does not exceed; 0 gives every non-empty file its
     own. workers: how many partitions are packed at the same time.
     """
-    total = sum(entry.size + FILE_COST for entries in groups for entry in entries)
+    total = sum(sum(sizes_of(entries)) + FILE_COST * len(entries) for entries in groups)
     limit = max(SMALLEST_COST, -(-total // (max(1, workers) * PARTS_PER_WORKER)))
     cut = (part for entries in groups for part in _cut(entries, threshold, limit))
     return [Partition(number, entries, size) for number, (entries, size) in enumerate(cut, 1)]
@@ -62,13 +55,13 @@ def partitions(groups: Sequence[Sequence[Entry]], *, threshold: int, workers: in
 def _cut(entries: Sequence[Entry], threshold: int, limit: int) -> Iterator[tuple[Sequence[Entry], int]]:
     """Entries of one partition after the other, and their bytes of data."""
     start = size = 0
-    for index, entry in enumerate(entries):
-        cost = size + entry.size + FILE_COST * (index - start)
-        is_full = _exceeds(size, entry.size, threshold) or cost > limit or index - start == MOST_MEMBERS
+    for index, more in enumerate(sizes_of(entries)):
+        cost = size + more + FILE_COST * (index - start)
+        is_full = _exceeds(size, more, threshold) or cost > limit or index - start == MOST_MEMBERS
         if index > start and is_full:
             yield entries[start:index], size
             start, size = index, 0
-        size += entry.size
+        size += more
     if start < len(entries):
         yield entries[start:], size
 

@@ -2,10 +2,20 @@
 
 import os
 import stat
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, overload
+
+
+class HasSize(Protocol):
+    """An object of the walk; size: bytes of data in its tar, 0 for all but regular files."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of data."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,24 @@ class EntryTable(Sequence[Entry]):
         return len(self._ends)
 
     def __iter__(self) -> Iterator[Entry]:
-        return map(self._entry, range(len(self)))
+        paths, updates, starts = self._paths, self._updates, self._start_texts
+        columns = zip(self._modes, self._sizes, self._mtimes, self._owners, self._groups, strict=True)
+        named = zip(self._all_names(), self._starts, map(bool, self._with_base), columns, strict=True)
+        for number, (name, start, has_base, numbers) in enumerate(named):
+            path = paths.get(number) or starts[start] + name
+            yield Entry(name, path, *numbers, has_base, updates.get(number, 0))
+
+    def times(self) -> "Iterator[tuple[str, int, int]]":
+        """Names, times of modification and updates of the entries, in order, made without making them."""
+        for number, (name, mtime) in enumerate(zip(self._all_names(), self._mtimes, strict=True)):
+            yield name, mtime, self._updates.get(number, 0)
+
+    def _all_names(self) -> Iterator[str]:
+        names, start = self._names, 0
+        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+        for end in self._ends:
+            yield names[start:end].decode(encoding, errors)
+            start = end
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
@@ -108,29 +135,72 @@ class EntryTable(Sequence[Entry]):
             self._start_texts.append(start)
         return number
 
+    def sizes(self, numbers: range) -> "array[int]":
+        """Sizes of some entries that follow each other."""
+        return self._sizes[numbers.start : numbers.stop]
+
+    def part(self, numbers: range) -> "EntryTable":
+        """A table of some entries that follow each other, made without making them."""
+        some = slice(numbers.start, numbers.stop)
+        start = self._ends[some.start - 1] if some.start else 0
+        part = EntryTable()
+        part._ends = array("Q", (end - start for end in self._ends[some]))
+        part._names = self._names[start : start + part._ends[-1]] if part._ends else bytearray()
+        part._sizes, part._mtimes = self._sizes[some], self._mtimes[some]
+        part._modes, part._owners, part._groups = self._modes[some], self._owners[some], self._groups[some]
+        part._starts = self._starts[some]
+        part._start_numbers, part._start_texts = self._start_numbers.copy(), self._start_texts.copy()
+        part._with_base = self._with_base[some]
+        part._paths = {number - some.start: path for number, path in self._paths.items() if number in numbers}
+        part._updates = {number - some.start: count for number, count in self._updates.items() if number in numbers}
+        return part
+
 
 def table_of(entries: Iterable[Entry]) -> EntryTable:
-    """The entries in a table."""
+    """The entries in a table of their own."""
+    if isinstance(entries, _EntryRange) and entries.follow_each_other:
+        return entries.table.part(entries.numbers)
     table = EntryTable()
     for entry in entries:
         table.append(entry)
     return table
 
 
+def times_of(entries: Iterable[Entry]) -> "Iterator[tuple[str, int, int]]":
+    """Names, times of modification (nanoseconds) and updates of the entries, in their order."""
+    if isinstance(entries, EntryTable):
+        return entries.times()
+    return ((entry.name, entry.mtime_ns, entry.updates) for entry in entries)
+
+
+def sizes_of(entries: Sequence[HasSize]) -> Sequence[int]:
+    """Sizes of the entries, in their order; of those in a table without making them."""
+    if isinstance(entries, EntryTable):
+        return entries.sizes(range(len(entries)))
+    if isinstance(entries, _EntryRange) and entries.follow_each_other:
+        return entries.table.sizes(entries.numbers)
+    return array("Q", (entry.size for entry in entries))
+
+
 class _EntryRange(Sequence[Entry]):
-    """Some entries of a table that follow each other."""
+    """Some entries of a table, at equal distances."""
 
     def __init__(self, table: EntryTable, numbers: range) -> None:
-        self._table = table
-        self._numbers = numbers
+        self.table = table
+        self.numbers = numbers
+
+    @property
+    def follow_each_other(self) -> bool:
+        """Whether no entry of the table lies between two of them."""
+        return self.numbers.step == 1
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
     @overload
     def __getitem__(self, index: slice) -> "_EntryRange": ...
     def __getitem__(self, index: int | slice) -> "Entry | _EntryRange":
-        found = self._numbers[index]
-        return _EntryRange(self._table, found) if isinstance(found, range) else self._table[found]
+        found = self.numbers[index]
+        return _EntryRange(self.table, found) if isinstance(found, range) else self.table[found]

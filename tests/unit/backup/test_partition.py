@@ -26,7 +26,7 @@ from walpy.backup.source_files import Pages
 from walpy.config import Config
 from walpy.errors import BackupError, StorageUnavailable
 from walpy.pipeline import run_jobs
-from walpy.postgres.entry import Entry
+from walpy.postgres.entry import Entry, table_of
 from walpy.storage.base import Chunk, Storage
 
 PAGE = 8192
@@ -331,6 +331,18 @@ def test_a_job_travels_with_its_entries(entries: tuple[Entry, ...]) -> None:
     for several in ((), entries, (*entries, elsewhere)):
         sent = job(several, verify_before=7)
         assert pickle.loads(pickle.dumps(sent)) == sent
+        table = dataclasses.replace(sent, entries=table_of(several))
+        arrived = pickle.loads(pickle.dumps(table))
+        assert tuple(arrived.entries) == several
+        assert dataclasses.replace(arrived, entries=several) == sent
+
+
+def test_a_table_of_entries_is_packed_as_they_are(entries: tuple[Entry, ...], storage: Path) -> None:
+    first, _ = packed(open_archive(settings(storage)), job(entries))
+    stored = (storage / first.object_name).read_bytes()
+    second, _ = packed(open_archive(settings(storage)), dataclasses.replace(job(entries), entries=table_of(entries)))
+    assert (storage / second.object_name).read_bytes() == stored
+    assert dataclasses.replace(second, times={}) == dataclasses.replace(first, times={})
 
 
 def test_a_large_job_is_small_on_its_way(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Entries in little memory are what was put in."""
 
 import os
+import pickle
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.postgres.entry import Entry, EntryTable
+from walpy.postgres.entry import Entry, EntryTable, sizes_of, table_of, times_of
 
 NAMES = st.binary(max_size=9).map(lambda name: f"/{os.fsdecode(name)}")
 UNSIGNED = st.integers(0, (1 << 32) - 1)
@@ -33,3 +35,25 @@ def test_a_table_is_a_sequence(entries: list[Entry], start: int, end: int) -> No
     assert list(table[start:end]) == entries[start:end]
     assert list(table[start:end][1:]) == entries[start:end][1:]
     assert len(table[start:end]) == len(entries[start:end])
+
+
+@given(st.lists(ENTRIES | ELSEWHERE), st.integers(-3, 9), st.integers(-3, 9), st.sampled_from([None, 1, 2]))
+def test_a_part_of_a_table_is_a_table(entries: list[Entry], start: int, end: int, step: int | None) -> None:
+    entries = [replace(entry, updates=number % 3) for number, entry in enumerate(entries)]
+    some, expected = table_of(entries)[start:end:step], entries[start:end:step]
+    part = table_of(some)
+    assert list(part) == expected
+    assert [part[number] for number in range(len(part))] == expected
+    assert list(pickle.loads(pickle.dumps(part))) == expected
+    for form in (part, some, expected):
+        assert list(sizes_of(form)) == [entry.size for entry in expected]
+        assert list(times_of(form)) == [(entry.name, entry.mtime_ns, entry.updates) for entry in expected]
+
+
+def test_a_part_of_a_table_can_grow_and_leaves_the_table_alone() -> None:
+    entries = [Entry(f"/{number}", f"/data/{number}", number, 1, 2, 3, 4) for number in range(5)]
+    table, more = table_of(entries), Entry("/x", "/elsewhere/x", 1, 2, 3, 4, 5)
+    part = table_of(table[1:3])
+    part.append(more)
+    assert list(part) == [*entries[1:3], more]
+    assert list(table) == entries
