@@ -7,7 +7,6 @@ become redundant as a whole.
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from walpy.postgres.entry import EntryTable, table_of
@@ -39,7 +38,7 @@ def rated(entries: "Iterable[Entry]", updates: Mapping[Relation, int]) -> EntryT
 def _rated(entry: "Entry", updates: Mapping[Relation, int]) -> "Entry":
     file = relation_file(entry.name) if entry.is_file else None
     count = updates.get(file.relation, 0) if file else 0
-    return replace(entry, updates=count) if count else entry
+    return entry._replace(updates=count) if count else entry
 
 
 def by_rating(entries: "Sequence[Entry]", base_files: "Mapping[str, FileEntry]") -> list[EntryTable]:

@@ -6,7 +6,6 @@ verified piece by piece.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from walpy.backup import tar
@@ -106,7 +105,7 @@ def _cut_file(piece: "_Piece", file: OpenFile, header: bytes, page_size: int) ->
 def _cut_increment(piece: "_Piece", file: OpenFile, changed: Sequence[int], page_size: int) -> Iterator[list[Item]]:
     try:
         size = member_size(len(changed), page_size)
-        for head in (tar_header(replace(file.entry, size=size)), encode_head(file.entry.size, changed)):
+        for head in (tar_header(file.entry._replace(size=size)), encode_head(file.entry.size, changed)):
             yield from piece.add(head, len(head))
         done = 0
         while done < len(changed):

@@ -9,7 +9,7 @@ Source: WAL-G 3.0.9 for the choice.
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -270,5 +270,5 @@ def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mt
             unchanged.append(entry)
         else:
             has_base = has_increments(entry.name, entry.size, page_size)
-            changed.append(replace(entry, has_base=True) if has_base else entry)
+            changed.append(entry._replace(has_base=True) if has_base else entry)
     return Division(changed, unchanged)

@@ -10,14 +10,14 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from walpy import layout
 from walpy.backup.catalog import is_wale
 from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.file_table import FileTable, NameList
-from walpy.backup.gojson import Fields, parse_object, text_v2
+from walpy.backup.gojson import Fields, parse_object, text_v2, texts_v2
 from walpy.backup.json_stream import JsonStream
 from walpy.backup.timestamp import Timestamp
 from walpy.errors import DataCorrupt, ObjectMissing
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from walpy.storage.base import Chunk
 
 logger = logging.getLogger(__name__)
+
+LISTED_AT_ONCE = 10_000  # files whose texts are in memory
 
 _FASTEST = 1  # zlib's level
 _PLAIN_NAMES = {"IsIncremented", "IsSkipped", "MTime", "UpdatesCount"}
@@ -75,9 +77,21 @@ class TarListing(NamedTuple):
     deflated_names: bytes = b""
 
     @classmethod
-    def of(cls, files: Sequence[tuple[str, FileEntry]]) -> "TarListing":
+    def of(cls, files: Iterable[tuple[str, FileEntry]]) -> "TarListing":
         """Of the files with their entries, in order. Raises BackupError for a name that is not valid UTF-8."""
-        return cls(_deflated(files_text(files)), _deflated(_names_text(name for name, _ in files)))
+        return cls.of_texts((name, entry_text(entry)) for name, entry in files)
+
+    @classmethod
+    def of_texts(cls, files: Iterable[tuple[str, str]]) -> "TarListing":
+        """The same with the entries' texts. Memory: some thousand files at a time."""
+        members, names = _Deflating(), _Deflating()
+        opening, files = "", iter(files)
+        while some := list(islice(files, LISTED_AT_ONCE)):
+            quoted = texts_v2([name for name, _ in some])
+            members.add(opening + ",".join([f"{name}:{text}" for name, (_, text) in zip(quoted, some, strict=True)]))
+            names.add((opening or "[") + ",".join(quoted))
+            opening = ","
+        return cls(members.finish(), names.finish("]" if opening else ""))
 
     @classmethod
     def of_names(cls, *names: str) -> "TarListing":
@@ -97,6 +111,23 @@ class TarListing(NamedTuple):
 
 def _deflated(text: bytes) -> bytes:
     return zlib.compress(text, _FASTEST) if text else b""
+
+
+class _Deflating:
+    """A text that is compressed piece by piece; empty when there was none."""
+
+    def __init__(self) -> None:
+        self._compressor = zlib.compressobj(_FASTEST)
+        self._pieces: list[bytes] = []
+
+    def add(self, text: str) -> None:
+        self._pieces.append(self._compressor.compress(text.encode()))
+
+    def finish(self, text: str = "") -> bytes:
+        """All of it, with its last piece."""
+        if text:
+            self.add(text)
+        return b"".join([*self._pieces, self._compressor.flush()]) if self._pieces else b""
 
 
 def files_metadata_json(
@@ -127,7 +158,7 @@ def _members(texts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
 
 def files_text(files: Iterable[tuple[str, FileEntry]]) -> bytes:
     """The members of `Files`, without braces. Raises BackupError for a name that is not valid UTF-8."""
-    return ",".join([f"{text_v2(name)}:{_entry_text(entry)}" for name, entry in files]).encode()
+    return ",".join([f"{text_v2(name)}:{entry_text(entry)}" for name, entry in files]).encode()
 
 
 def _names_text(names: Iterable[str]) -> bytes:
@@ -189,7 +220,13 @@ def _tables(fields: Fields) -> dict[str, Table]:
     return tables
 
 
-def _entry_text(entry: FileEntry) -> str:
+def plain_entry_text(mtime: str, updates_count: int) -> str:
+    """entry_text of a whole file without corrupt blocks, which nearly all are."""
+    return f'{{"IsIncremented":false,"IsSkipped":false,"MTime":"{mtime}","UpdatesCount":{updates_count}}}'
+
+
+def entry_text(entry: FileEntry) -> str:
+    """What `Files` says of a file."""
     corrupt = ""
     if entry.corrupt_blocks is not None:
         blocks = ",".join(map(str, entry.corrupt_blocks.some))

@@ -35,6 +35,15 @@ def text_v2(text: str) -> str:
     return encode_basestring(text)
 
 
+def texts_v2(texts: Sequence[str]) -> list[str]:
+    """String literals as text_v2's, of many texts quickly."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return list(map(text_v2, texts))  # tells which one it is
+    return list(map(encode_basestring, texts))
+
+
 def number(value: float) -> str:
     """A number as Go formats a float64: the shortest digits, an exponent below 1e-6 and from 1e21 on."""
     value = float(value)

@@ -36,7 +36,7 @@ from walpy.backup.stage_times import (
     VERIFYING,
     StageTimes,
 )
-from walpy.postgres.entry import sizes_of
+from walpy.postgres.entry import any_with_base, sizes_of
 from walpy.storage.limit import RateLimiter
 from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.pieces import PIECE_SIZE
@@ -72,6 +72,11 @@ class PartitionJob:
 
     def __str__(self) -> str:
         return f"{self.backup}/{self.tar_name}"
+
+    @property
+    def has_bases(self) -> bool:
+        """Whether changed pages may stand for some file."""
+        return any_with_base(self.entries)
 
     def __reduce__(self) -> "tuple[Callable[..., PartitionJob], tuple[object, ...]]":
         """Pickle the entries by columns, or as the table that they are: there may be many."""
@@ -242,7 +247,7 @@ class Packer:
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="piece")
         page_size = self._job.pages.size
         changed = ChangedFiles(self._files, pool, self._note_reading)
-        entries = changed.ahead(self._job.entries)
+        entries = changed.ahead(self._job.entries) if self._job.has_bases else self._job.entries
         try:
             for items in cut(entries, changed.open, piece_size=PIECE_SIZE, page_size=page_size):
                 if len(pending) == self._depth:

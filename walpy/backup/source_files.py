@@ -8,7 +8,7 @@ that changed since are enough, unless they take as much room.
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,7 @@ class SourceFiles:
             return None
         pages = [content[number * size : (number + 1) * size] for number in changed]
         data = b"".join([encode_head(entry.size, changed), *pages])
-        return tar_header(replace(entry, size=len(data))), data
+        return tar_header(entry._replace(size=len(data))), data
 
     def decide(self, entry: "Entry", changed: Sequence[int] | None) -> Sequence[int] | None:
         """The changed pages (None: nobody knows them) when they are to stand for a file, which is noted; else None."""

@@ -6,7 +6,6 @@ they do not, or where one is damaged or gone, the pages' headers are looked at a
 
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from walpy.errors import DataCorrupt
@@ -75,6 +74,6 @@ def known_changes(entries: "Iterable[Entry]", changes: "ChangeMap") -> "Iterator
     for entry in entries:
         if entry.has_base:
             changed = changes.changed(entry.name, entry.size)
-            yield replace(entry, has_base=changed is not None, changed=changed)
+            yield entry._replace(has_base=changed is not None, changed=changed)
         else:
             yield entry

@@ -12,7 +12,6 @@ import mmap
 from array import array
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from walpy.backup.catchup_base import without_configuration
@@ -185,7 +184,7 @@ class _Sending(NamedTuple):
                 self.alive.check()
                 is_known = entry.name[1:] in self.receiver.names
                 has_base = is_known and has_increments(entry.name, entry.size, self.facts.page_size)
-                self._send_file(files, replace(entry, has_base=has_base), buffer)
+                self._send_file(files, entry._replace(has_base=has_base), buffer)
                 self.progress.advance(entry.size)
         finally:
             files.close()

@@ -5,8 +5,7 @@ import stat
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import NamedTuple, Protocol, overload
 
 
 class HasSize(Protocol):
@@ -18,8 +17,7 @@ class HasSize(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One object of a data directory.
 
     name: in the backup, below the data directory: `/base/5/1259`, `/pg_tblspc/16384/PG_15_202209061/5/16385`, `/`.
@@ -99,6 +97,11 @@ class EntryTable(Sequence[Entry]):
         for number, (name, mtime) in enumerate(zip(self._all_names(), self._mtimes, strict=True)):
             yield name, mtime, self._updates.get(number, 0)
 
+    @property
+    def has_bases(self) -> bool:
+        """Whether any entry has one."""
+        return any(self._with_base)
+
     def _all_names(self) -> Iterator[str]:
         names, start = self._names, 0
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
@@ -171,6 +174,11 @@ def times_of(entries: Iterable[Entry]) -> "Iterator[tuple[str, int, int]]":
     if isinstance(entries, EntryTable):
         return entries.times()
     return ((entry.name, entry.mtime_ns, entry.updates) for entry in entries)
+
+
+def any_with_base(entries: Iterable[Entry]) -> bool:
+    """Whether an earlier backup holds any of the entries."""
+    return entries.has_bases if isinstance(entries, EntryTable) else any(entry.has_base for entry in entries)
 
 
 def sizes_of(entries: Sequence[HasSize]) -> Sequence[int]:
