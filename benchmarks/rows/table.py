@@ -7,6 +7,7 @@ from benchmarks.bench import Bench
 from benchmarks.model import Plan, Row, Target
 from benchmarks.rows.backup import backup_plan
 from benchmarks.rows.catalogue import list_plan, wal_plan
+from benchmarks.rows.chain import chain_plan
 from benchmarks.rows.crowd import COMMANDS, crowd_plan
 from benchmarks.rows.delta import delta_plan
 from benchmarks.rows.encrypted import encrypted_plan
@@ -23,6 +24,7 @@ BURST = "all segments ready at once; `sh -c` each, oldest first, its mark rename
 RECOVERY = "`sh -c` each into one name, read, compared, removed; fetching ahead as each program does by default"
 BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a flush of the file system is timed too"
 DELTA = "a row on so many of the accounts' pages updated since the program's own full backup; else as a backup"
+CHAIN = "4 times a row on one of 20 of the accounts' pages was updated between its own backups; else as a restore"
 ENCRYPTED = f"{BACKUP}; the same keys for everybody"
 RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
 SEGMENTS = "102,400 segments (quick: 10,240) without a gap, position of the server given; the answer is checked"
@@ -132,6 +134,10 @@ def backup_rows() -> list[tuple[Row, Planner]]:
         (
             Row("delta-10", "delta backup, 10 % of pages changed, lz4", DELTA, Target(0.80, BACKUP_MEMORY)),
             lambda b: delta_plan(b, "lz4", 10),
+        ),
+        (
+            Row("chain", "restore and sync, full and four deltas, lz4", CHAIN, Target(1.0, BACKUP_MEMORY)),
+            lambda b: chain_plan(b, "lz4"),
         ),
     ]
 
