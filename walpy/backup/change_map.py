@@ -5,7 +5,7 @@ MAP_SIZE in all, 64 MiB, which 4 TiB of changed pages take. A map that would be 
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from walpy.postgres.arrays import NDArray, np
@@ -78,10 +78,32 @@ class ChangeMap:
         return blocks[(blocks >= first) & (blocks < end)] - np.uint32(first)
 
 
+def changes_of(places: bytes) -> Iterator[ForkChanges]:
+    """Changed blocks as WAL records name them: tablespace, database, relation and block, 32 bits each.
+
+    The fork is not told, so that blocks of other forks count as the main one's: some pages more than changed.
+    """
+    table = np.frombuffer(places, "<u4").reshape(-1, 4)
+    table = table[np.lexsort(table.T[::-1])]
+    for rows in np.split(table, np.flatnonzero(np.diff(table[:, :3], axis=0).any(axis=1)) + 1):
+        if len(rows):
+            blocks = np.unique(rows[:, 3])
+            numbers = blocks // CHUNK_BLOCKS
+            chunks = {
+                int(number): _words((blocks[numbers == number] % CHUNK_BLOCKS).astype(np.uint16))
+                for number in np.unique(numbers)
+            }
+            yield ForkChanges(Relation(*rows[0, :3].tolist()), MAIN_FORK, NO_LIMIT, chunks)
+
+
 def _union(one: "NDArray[np.uint16]", other: "NDArray[np.uint16]") -> "NDArray[np.uint16]":
     if len(one) == len(other) == BITMAP_WORDS:
         return one | other
-    offsets = np.union1d(_offsets(one), _offsets(other)).astype(np.uint16)
+    return _words(np.union1d(_offsets(one), _offsets(other)).astype(np.uint16))
+
+
+def _words(offsets: "NDArray[np.uint16]") -> "NDArray[np.uint16]":
+    """As a summary's words tell offsets of blocks in their chunk."""
     return offsets if len(offsets) < BITMAP_WORDS else _bitmap(offsets)
 
 

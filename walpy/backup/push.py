@@ -256,7 +256,19 @@ class _Push:
     def _changes(self, backup: RunningBackup, base: Base) -> "ChangeMap | None":
         if self.settings.delta.ignores_mtime or base.is_catchup:
             return None
-        return summarized_changes(self.facts, base, timeline=backup.timeline, lsn=backup.lsn)
+        changes = summarized_changes(self.facts, base, timeline=backup.timeline, lsn=backup.lsn)
+        if changes is not None or not self.config.boolean("WALG_USE_WAL_DELTA"):
+            return changes
+        from walpy.backup.wal_maps import mapped_changes  # imports numpy, for this alone
+
+        return mapped_changes(
+            self.wal_archive,
+            self.facts,
+            base,
+            timeline=backup.timeline,
+            lsn=backup.lsn,
+            is_forced=self.config.boolean("WALG_FORCE_WAL_DELTA"),
+        )
 
     def _put_control(self, listing: "Listing", stored: StoredBackup) -> "Stored":
         content = read_control_bytes(listing.control.path)

@@ -127,8 +127,6 @@ def _say_what_is_different(config: "Config", options: PushOptions) -> None:
     is_told_base = any(map(config.is_set, DELTA_BASES))
     if is_told_base and config.integer("WALG_DELTA_MAX_STEPS") <= 0 and not options.full:
         logger.warning("A base for a delta backup is given, but WALG_DELTA_MAX_STEPS is 0: a full backup is taken")
-    if config.boolean("WALG_USE_WAL_DELTA"):
-        logger.info("WALG_USE_WAL_DELTA has no effect: changed pages are found by their headers")
 
 
 def _concurrency(config: "Config") -> tuple[int, int]:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from walpy.archive import Archive, Stored
     from walpy.config import Config
+    from walpy.wal.delta import DeltaRecorder
     from walpy.wal.pushed import PushRecords
 
 PUSHED_MODULE = "walpy.wal.pushed"  # imported on hosts with public keys alone
+DELTA_MODULE = "walpy.wal.delta"  # imported where changed blocks are recorded
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,7 @@ class WalPush:
         self._directory = find_wal_directory(path, config.text("PGDATA"))
         self._cluster = self._directory.cluster() if self._directory else None
         self._state = state
+        self._recorder = self._make_recorder() if config.boolean("WALG_USE_WAL_DELTA") else None
 
     @property
     def segment_size(self) -> int:
@@ -148,7 +151,12 @@ class WalPush:
             check_identity(self._archive, self._cluster.system_identifier, self._state)
 
     def upload(self, source: SourceFile) -> None:
-        """Store a checked file. Raises WalConflict, StorageError."""
+        """Store a checked file, and note what it changed if that is wanted. Raises WalConflict, StorageError."""
+        self._store(source)
+        if self._recorder is not None and wal_kind(os.path.basename(source.path)) is WalKind.SEGMENT:
+            self._recorder.record(source)
+
+    def _store(self, source: SourceFile) -> None:
         name = os.path.basename(source.path)
         overwrite = Overwrite.LOOK_UP if name.endswith(".history") else self._overwrite
         if overwrite is Overwrite.LOOK_UP:
@@ -175,6 +183,10 @@ class WalPush:
         if cipher is None or cipher.can_decrypt():
             return self._archive.put_wal_file(name, source, create_only=create_only)
         return self._records().put(self._archive, source, create_only=create_only)
+
+    def _make_recorder(self) -> "DeltaRecorder":
+        recorder: DeltaRecorder = import_module(DELTA_MODULE).DeltaRecorder(self._archive, self._state)
+        return recorder
 
     def _records(self) -> "PushRecords":
         records: PushRecords = import_module(PUSHED_MODULE).PushRecords(self._state, archive_url(self.config))

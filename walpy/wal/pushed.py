@@ -7,7 +7,6 @@ Records lie in the state folder, are not synced, and bounded: a missing one cost
 The digests tell accidents apart, not attacks: who holds the public key and may write to the archive needs no collision.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xxhash import xxh3_128
 
 from walpy.stream.digest import Digest, digest_of
-from walpy.wal.status import replace_file
+from walpy.wal.status import forget_oldest, replace_file
 
 if TYPE_CHECKING:
     from walpy.archive import Archive, Stored
@@ -80,22 +79,9 @@ class PushRecords:
         try:
             os.makedirs(self._folder, exist_ok=True)
             replace_file(os.path.join(self._folder, name), json.dumps(self._document(record)).encode())
-            self._forget_oldest(self._folder)
+            forget_oldest(self._folder, MOST_RECORDS)
         except OSError as error:
             logger.warning("cannot note what was archived as %s: %s", name, error)
-
-    def _forget_oldest(self, folder: str) -> None:
-        with os.scandir(folder) as entries:
-            paths = [entry.path for entry in entries]
-        if len(paths) <= MOST_RECORDS:
-            return
-        moments: dict[str, float] = {}
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):  # another thread forgets too
-                moments[path] = os.stat(path).st_mtime
-        for path in sorted(moments, key=lambda path: (moments[path], path))[: len(moments) - MOST_RECORDS]:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
 
     def _document(self, record: Record) -> dict[str, object]:
         return {"walpy": RECORD_VERSION, "archive": self._archive_url, **record._asdict()}

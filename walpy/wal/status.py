@@ -104,3 +104,18 @@ def replace_file(path: str, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def forget_oldest(folder: str, most: int) -> None:
+    """Remove the files of a folder that were changed first, so that at most so many stay. Raises OSError."""
+    with os.scandir(folder) as entries:
+        paths = [entry.path for entry in entries]
+    if len(paths) <= most:
+        return
+    moments: dict[str, float] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # another thread forgets too
+            moments[path] = os.stat(path).st_mtime
+    for path in sorted(moments, key=lambda path: (moments[path], path))[: len(moments) - most]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

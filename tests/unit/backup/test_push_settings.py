@@ -1,6 +1,5 @@
 """Settings of backup-push: read strictly, before anything happens."""
 
-import logging
 import os
 
 import pytest
@@ -109,12 +108,6 @@ def test_a_base_that_is_not_used_is_told_about(caplog: pytest.LogCaptureFixture)
     caplog.clear()
     check(PushOptions(full=True), WALG_DELTA_FROM_NAME="LATEST")
     assert not caplog.records
-
-
-def test_wal_delta_maps_are_told_about(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        check(WALG_USE_WAL_DELTA="true")
-    assert "changed pages are found by their headers" in caplog.text
 
 
 def test_composers() -> None:
