@@ -13,8 +13,8 @@ Words = NDArray[np.uint32]
 LANES = 32
 EXTRA_ROUNDS = 2  # with zeros, at the end
 RUN = np.dtype(f"V{LANES * 4}")  # a word of each lane, to be moved as a whole: four times as fast as word by word
-PRIME = np.uint32(16777619)
-SHIFT = np.uint32(17)
+PRIME = np.array(16777619, dtype=np.uint32)  # arrays without dimension: scalars are converted at each step
+SHIFT = np.array(17, dtype=np.uint32)
 LANE_STARTS = np.array(
     [
         *(0x5B1F36E9, 0xB8525960, 0x02AB50AA, 0x1DE66D2A, 0x79FF467A, 0x9BB9F8A3, 0x217E7CD2, 0x83E13D2C),
@@ -77,11 +77,16 @@ def checksums(words: Words, blocks: Words) -> Words:
     np.copyto(rows.view(RUN), words.view(RUN).T)
     rows[0, CHECKSUM_IN_WORD::LANES] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
     sums.reshape(-1, LANES)[:] = LANE_STARTS
-    for row in (*rows, *[np.uint32(0)] * EXTRA_ROUNDS):
-        np.bitwise_xor(sums, row, sums)
-        np.right_shift(sums, SHIFT, shifted)
-        np.multiply(sums, PRIME, sums)
-        np.bitwise_xor(sums, shifted, sums)
+    xor, shift, multiply = np.bitwise_xor, np.right_shift, np.multiply
+    for row in rows:
+        xor(sums, row, sums)
+        shift(sums, SHIFT, shifted)
+        multiply(sums, PRIME, sums)
+        xor(sums, shifted, sums)
+    for _ in range(EXTRA_ROUNDS):
+        shift(sums, SHIFT, shifted)
+        multiply(sums, PRIME, sums)
+        xor(sums, shifted, sums)
     folded: Words = np.bitwise_xor.reduce(sums.reshape(-1, LANES), axis=1) ^ blocks
     return folded % np.uint32(65535) + np.uint32(1)
 
