@@ -86,6 +86,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 DOORS = {
     "walpy.__main__": "the command that was asked for",
     "walpy.cli": "what only shell completion needs",
+    "walpy.backup.push": "WAL delta maps, with numpy",
     "walpy.cli_backup": "the job, once its workers start",
     "walpy.cli_commands": "the body of the command that runs",
     "walpy.cli_plain": "the body of the command that runs",

@@ -53,8 +53,9 @@ def test_maps_hold_what_pg_waldump_tells(make_cluster: ClusterFactory, archive_f
     settings = {**settings, **QUIET, "wal_compression": "on", "wal_log_hints": "on"}
     cluster = make_cluster(settings=settings, environment=environment, wal_segment_size_mib=1)
     workload = Workload(cluster, seed=5)
-    for _ in range(3):
+    for number in range(3):
         workload.change()
+        cluster.execute(f"create table big{number} as select n, md5(n::text) from generate_series(1, 200000) n")
     workload.create_database()
     workload.delete()
     archive_all(cluster)

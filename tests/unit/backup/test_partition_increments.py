@@ -1,6 +1,5 @@
 """Delta backups: the changed pages of a file in its place, found by their headers."""
 
-import dataclasses
 import random
 import struct
 from collections.abc import Iterable
@@ -37,7 +36,7 @@ def relation(path: Path, changed: Iterable[int], count: int) -> list[bytes]:
 
 
 def known(path: Path, *, has_base: bool = True) -> Entry:
-    return dataclasses.replace(entry(path, f"/base/5/{path.name}"), has_base=has_base)
+    return entry(path, f"/base/5/{path.name}")._replace(has_base=has_base)
 
 
 def job_of(entries: Iterable[Entry], *, since: int = SINCE, verify_before: int | None = None) -> PartitionJob:
@@ -172,7 +171,7 @@ def test_pages_that_the_wal_told(count: int, share: float, tmp_path: Path, stora
     told, gone = tmp_path / "1", tmp_path / "2"
     pages = relation(told, range(0, count, 2), count)
     relation(gone, [], count)
-    entries = [dataclasses.replace(known(path), changed=changed) for path in (told, gone)]
+    entries = [known(path)._replace(changed=changed) for path in (told, gone)]
     gone.unlink()
     result, stored = pack(entries, storage)
     increment = encode_head(count * PAGE, changed) + b"".join(pages[number] for number in changed)
