@@ -6,14 +6,15 @@ import subprocess
 from pathlib import Path
 
 from tests.fixtures.cluster import archiving, bin_directory
+from tests.fixtures.delta_maps import read_map
 from tests.fixtures.postgres import DEFAULT_MAJOR, ClusterFactory
 from tests.fixtures.recovery import archive_all
 from tests.fixtures.require import missing
 from tests.integration.test_delta_chain import QUIET, Workload
-from walpy.archive import Archive, open_archive
+from walpy.archive import open_archive
 from walpy.config import Config
 from walpy.postgres.lsn import parse_lsn
-from walpy.wal.delta_map import GROUP_SEGMENTS, SUFFIX, MapReader
+from walpy.wal.delta_map import GROUP_SEGMENTS, SUFFIX
 from walpy.wal.records import place_of_cut
 from walpy.wal.segment import following_segment, segment_name, segment_number
 
@@ -37,14 +38,6 @@ def dumped(wal: Path, first: str, last: str) -> list[tuple[int, set[bytes]]]:
         blocks = {struct.pack("<IIII", *map(int, found)) for found in BLOCK.findall(line)}
         records.append((int(parse_lsn(position[1])), blocks))
     return records
-
-
-def placed(archive: Archive, group: str) -> tuple[set[bytes], MapReader]:
-    """Places of a map, and what else it says."""
-    with archive.open_wal(group + SUFFIX) as chunks:
-        reader = MapReader(chunks, group)
-        places = b"".join(reader.places())
-    return {places[at : at + 16] for at in range(0, len(places), 16)}, reader
 
 
 def test_maps_hold_what_pg_waldump_tells(make_cluster: ClusterFactory, archive_folder: Path, tmp_path: Path) -> None:
@@ -77,7 +70,7 @@ def test_maps_hold_what_pg_waldump_tells(make_cluster: ClusterFactory, archive_f
         )
         within = [blocks for position, blocks in records if start <= position < end]
         border = [blocks for position, blocks in records if position < start][-1:]
-        found, reader = placed(archive, group)
+        found, reader = read_map(archive, group)
         named = {place_of_cut(locator, blocks) for locator, blocks in reader.limits.items()}
         assert set().union(*within[:-1]) - found == set()
         assert found - set().union(*within, *border, named) == set()

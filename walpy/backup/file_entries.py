@@ -7,7 +7,7 @@ from itertools import islice
 
 from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.files_metadata import LISTED_AT_ONCE, TarListing, entry_text, files_text, plain_entry_text
-from walpy.backup.timestamp import Timestamp
+from walpy.backup.timestamp import Timestamp, fraction
 from walpy.postgres.entry import Entry, times_of
 
 SOME_BLOCKS = 10  # how many numbers of corrupt blocks WAL-G keeps for a file
@@ -48,7 +48,7 @@ def _local_text(ns: int) -> str:
     """local_timestamp(ns).rfc3339_ns(), in a third of its time."""
     second, nanoseconds = divmod(ns, 1_000_000_000)
     date_time, zone = _local_second(second)
-    return f"{date_time}.{nanoseconds:09d}".rstrip("0") + zone if nanoseconds else date_time + zone
+    return f"{date_time}{fraction(nanoseconds)}{zone}"
 
 
 @functools.lru_cache(maxsize=4096)  # many files were written in the same second

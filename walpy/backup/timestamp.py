@@ -43,9 +43,7 @@ class Timestamp(NamedTuple):
 
     def rfc3339_ns(self) -> str:
         """RFC 3339 with up to nine fractional digits, zeros at the end dropped: the form in JSON."""
-        nanoseconds = self.ns % _SECOND
-        fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
-        return f"{self._date_time()}{fraction}{self._zone()}"
+        return f"{self._date_time()}{fraction(self.ns % _SECOND)}{self._zone()}"
 
     def rfc850(self, zone_name: str = "") -> str:
         """`Saturday, 21-Nov-26 19:10:32 UTC`; zone_name: abbreviation to print, the numeric offset when empty."""
@@ -71,6 +69,11 @@ class Timestamp(NamedTuple):
 
 
 ZERO_TIME: Final = Timestamp(_ZERO_SECONDS * _SECOND)
+
+
+def fraction(nanoseconds: int) -> str:
+    """What follows the seconds of a time in JSON: nothing for none, zeros at the end dropped."""
+    return f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
 
 
 @functools.lru_cache(maxsize=4096)  # the files of a cluster share few days

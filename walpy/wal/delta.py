@@ -51,76 +51,64 @@ class DeltaRecorder:
 
     def __init__(self, archive: "Archive", state: str | None) -> None:
         self._archive = archive
-        self.records = Records(os.path.join(state, RECORD_FOLDER)) if state else None
+        self._records = Records(os.path.join(state, RECORD_FOLDER)) if state else None
 
     def record(self, source: "SourceFile") -> None:
         """Note what a segment changed that is archived, and store the map of its group when that is complete."""
-        name = os.path.basename(source.path)
-        if self.records is None:
+        name, records = os.path.basename(source.path), self._records
+        if records is None:
             logger.warning("%s is in no WAL directory: what it changed is not recorded", source.path)
             return
         try:
-            self.records.note(name, _read(source))
-            self._complete(name, source.size)
-            self._complete(following_segment(name, source.size), source.size)  # it may have waited for the begin
+            records.note(name, _read(source))
+            for some in (name, following_segment(name, source.size)):  # the next group may have waited for its begin
+                self._complete(records, group_of(some, source.size), source.size)
         except (WalpyError, OSError) as error:
             logger.warning("what WAL segment %s changed is not recorded for delta backups: %s", name, error)
 
-    def _complete(self, name: str, segment_size: int) -> None:
-        """Store the map of a segment's group, if all of it is known."""
-        if self.records is None:
+    def _complete(self, records: "Records", group: list[str], segment_size: int) -> None:
+        """Store the map of a group, if all of it is known."""
+        if not records.names().issuperset(group):
             return
-        group = group_of(name, segment_size)
-        known = self.records.names()
-        if not known.issuperset(group):
-            return
-        before = following_segment(group[0], segment_size, -1) if int(group[0][8:], 16) else ""
+        before = following_segment(group[0], segment_size, -1)
         try:
-            first = self.records.read(group[0])
-            head = self._head_of(before) if first.segment.tail else b""
+            head = records.head(before) if records.read(group[0]).segment.tail else b""
             if head is None:
                 return
-            head, chunks = self._map(self.records, group, head)
+            head, chunks = _map(records, group, head)
             self._archive.put_wal(group[0] + SUFFIX, chunks, create_only=False)
-            last = self.records.read(group[-1])
+            last = records.read(group[-1])
             if last.segment.is_inside:
-                self.records.note(group[-1], last._replace(segment=last.segment._replace(head=head)))
+                records.note(group[-1], last._replace(segment=last.segment._replace(head=head)))
         except FileNotFoundError:
             return  # another process has stored it meanwhile
         logger.info("FILE PATH: %s", f"{group[0]}{SUFFIX}")
-        self.records.remove([before, *group[:-1]])
+        records.remove([before, *group[:-1]])
 
-    def _head_of(self, name: str) -> bytes | None:
-        """The begin of a record that a group's last segment leaves behind; None while nobody knows it."""
-        if self.records is None or name not in self.records.names():
-            return None
-        segment = self.records.read(name).segment
-        return None if segment.is_inside and not segment.head else segment.head
 
-    @staticmethod
-    def _map(records: "Records", group: list[str], head: bytes) -> tuple[bytes, Iterator[bytes]]:
-        """What a group leaves behind, and its map in pieces; head: what the segment before it leaves behind.
+def _map(records: "Records", group: list[str], head: bytes) -> tuple[bytes, Iterator[bytes]]:
+    """What a group leaves behind, and its map in pieces; head: what the segment before it leaves behind.
 
-        Its segments are read twice, so that one is in memory at a time.
-        """
-        joint, limits, borders = Joint(head), dict[bytes, int](), list[bytes]()
-        covered: Covered | None = None
-        for name in group:
-            system, segment, _ = records.read(name)
-            if covered and covered != (segment.magic, system, covered.start, segment.start):
-                raise InvalidWal(f"{name} does not continue the segment before it")
-            covered = Covered(segment.magic, system, covered.start if covered else segment.start, segment.end)
-            ended = joint.add(segment)
-            borders.extend(ended.places)
-            for changes in (segment.changes, ended):
-                for locator, blocks in changes.limits.items():
-                    limits[locator] = min(blocks, limits.get(locator, blocks))
-        if covered is None or joint.head is None:
-            raise InvalidWal("a group without segments")
-        # WAL-G passes over a fork that no block is named of: one is named of each that was cut.
-        borders.extend(place_of_cut(locator, blocks) for locator, blocks in limits.items() if not is_database(locator))
-        places = (records.read(name).places for name in group)
-        return joint.head, write_map(chain([b"".join(borders)], places), joint.head, limits, covered)
+    Its segments are read twice, so that one is in memory at a time.
+    """
+    joint, cuts, borders = Joint(head), Changes(), list[bytes]()
+    covered: Covered | None = None
+    for name in group:
+        system, segment, _ = records.read(name)
+        if covered and covered != (segment.magic, system, covered.start, segment.start):
+            raise InvalidWal(f"{name} does not continue the segment before it")
+        covered = Covered(segment.magic, system, covered.start if covered else segment.start, segment.end)
+        ended = joint.add(segment)
+        borders.extend(ended.places)
+        for changes in (segment.changes, ended):
+            for locator, blocks in changes.limits.items():
+                cuts.cut(locator, blocks)
+    if covered is None or joint.head is None:
+        raise InvalidWal("a group without segments")
+    # WAL-G passes over a fork that no block is named of: one is named of each that was cut.
+    borders.extend(place_of_cut(*cut) for cut in cuts.limits.items() if not is_database(cut[0]))
+    places = (records.read(name).places for name in group)
+    return joint.head, write_map(chain([b"".join(borders)], places), joint.head, cuts.limits, covered)
 
 
 class Records:
@@ -152,9 +140,17 @@ class Records:
         except (ValueError, KeyError, TypeError) as error:
             raise DataCorrupt(f"{path!r} is damaged: {error}", "Remove it.") from error
 
+    def head(self, name: str) -> bytes | None:
+        """The begin of a record that a segment leaves behind; None while nobody knows it. Raises DataCorrupt."""
+        try:
+            segment = self.read(name).segment
+        except FileNotFoundError:
+            return None
+        return None if segment.is_inside and not segment.head else segment.head
+
     def remove(self, names: Iterable[str]) -> None:
         """Forget segments; those that are not known too."""
-        for name in filter(None, names):
+        for name in names:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._folder, name))
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.delta_maps import recording_archive
 from tests.fixtures.wal_writer import SMGR, Block, lay_out, record, switch
 from tests.unit.backup.test_delta_base import facts as facts_of
-from tests.unit.wal.synthetic import SYSTEM_IDENTIFIER, DataDirectory, archive_in
+from tests.unit.wal.synthetic import SYSTEM_IDENTIFIER, DataDirectory, content
 from walpy.archive import Archive
 from walpy.backup import wal_maps
 from walpy.backup.change_map import ChangeMap
@@ -56,7 +57,7 @@ def data(tmp_path: Path) -> DataDirectory:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    return archive_in(tmp_path / "archive", WALG_USE_WAL_DELTA="true", WALG_UPLOAD_CONCURRENCY="1")
+    return recording_archive(tmp_path / "archive")
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def facts(data: DataDirectory, caplog: pytest.LogCaptureFixture) -> ServerFacts:
 @pytest.fixture
 def pushed(archive: Archive, data: DataDirectory) -> Archive:
     """An archive with all segments and two maps; the last segments are recorded."""
-    for name, content in wal().items():
-        path = data.add(name, content)
+    for name, segment in wal().items():
+        path = data.add(name, segment)
         wal_push(archive, path)
         Path(path).unlink()
     return archive
@@ -123,8 +124,8 @@ def test_segments_without_a_map(
             path.unlink()
     if source == "WAL directory":
         pushed.storage.delete(list(pushed.storage.list_names("wal_005")))
-        for name, content in wal().items():
-            data.add(name, content)
+        for name, segment in wal().items():
+            data.add(name, segment)
     first = 32 if source == "records" else 40  # a map tells of its whole group
     assert set(blocks(changes_since(pushed, facts, 40 * MIB))) - {90} == {*range(first, LAST + 1)}
     assert ("0 WAL delta maps and 13 segments" in caplog.text) == (source != "records")
@@ -133,8 +134,8 @@ def test_segments_without_a_map(
 def test_a_standby_starts_within_a_segment(pushed: Archive, facts: ServerFacts, data: DataDirectory) -> None:
     name = segment_name(1, LAST + 1, MIB)
     first, second = record(blocks=[Block((1663, 5, RELATION, 77))]), record(blocks=[Block((1663, 5, RELATION, 78))])
-    (content,) = lay_out([first, second], pages=128, first=LAST + 1, system=SYSTEM_IDENTIFIER)
-    data.add(name, content)
+    (segment,) = lay_out([first, second], pages=128, first=LAST + 1, system=SYSTEM_IDENTIFIER)
+    data.add(name, segment)
     end = (LAST + 1) * MIB + 40 + -(-len(first) // 8) * 8
     assert blocks(changes_since(pushed, facts, 50 * MIB, end=end)) == [50, 51, 52, 77]
 
@@ -148,15 +149,13 @@ def walgs_map(archive: Archive, _: DataDirectory) -> None:
 
 
 def a_damaged_map(archive: Archive, _: DataDirectory) -> None:
-    with archive.open_wal("000000010000000000000010_delta") as chunks:
-        content = b"".join(bytes(chunk) for chunk in chunks)
-    archive.put_wal("000000010000000000000010_delta", [content[:-1] + b"x"], create_only=False)
+    damaged = content(archive, "000000010000000000000010_delta")[:-1] + b"x"
+    archive.put_wal("000000010000000000000010_delta", [damaged], create_only=False)
 
 
 def another_groups_map(archive: Archive, _: DataDirectory) -> None:
-    with archive.open_wal("000000010000000000000020_delta") as chunks:
-        content = b"".join(bytes(chunk) for chunk in chunks)
-    archive.put_wal("000000010000000000000010_delta", [content], create_only=False)
+    another = content(archive, "000000010000000000000020_delta")
+    archive.put_wal("000000010000000000000010_delta", [another], create_only=False)
 
 
 def without_a_segment(archive: Archive, data: DataDirectory) -> None:

@@ -1,5 +1,6 @@
-"""A data directory and an archive, both empty."""
+"""A data directory and an archive, both empty; and what was logged."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,9 @@ def data(tmp_path: Path) -> DataDirectory:
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
     return archive_in(tmp_path / "archive")
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO)
+    return caplog

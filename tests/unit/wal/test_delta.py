@@ -1,16 +1,16 @@
 """Recording at wal-push what segments changed, and the maps that come of it."""
 
-import logging
 import random
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.delta_maps import read_map, recording_archive
 from tests.fixtures.wal_writer import SMGR, Block, lay_out, record, switch
 from tests.unit.wal.synthetic import SYSTEM_IDENTIFIER, DataDirectory, archive_in, stored
 from walpy.archive import Archive
-from walpy.wal.delta_map import MapReader, group_of
+from walpy.wal.delta_map import group_of
 from walpy.wal.push import WalPush, wal_push
 from walpy.wal.records import Joint, read_segment
 from walpy.wal.segment import following_segment, segment_name
@@ -39,19 +39,8 @@ def some_wal(count: int = 18) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    return archive_in(tmp_path / "archive", WALG_USE_WAL_DELTA="true", WALG_UPLOAD_CONCURRENCY="1")
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO)
-    return caplog
+    return recording_archive(tmp_path / "archive")
 
 
 def push(archive: Archive, data: DataDirectory, wal: dict[str, bytes], names: list[str]) -> None:
@@ -61,13 +50,6 @@ def push(archive: Archive, data: DataDirectory, wal: dict[str, bytes], names: li
 
 def maps(archive: Archive) -> list[str]:
     return [name for name in stored(archive) if "_delta" in name]
-
-
-def places_of(archive: Archive, group: str = GROUP) -> tuple[set[bytes], MapReader]:
-    with archive.open_wal(f"{group}_delta") as chunks:
-        reader = MapReader(chunks, group)
-        places = b"".join(reader.places())
-    return {places[at : at + 16] for at in range(0, len(places), 16)}, reader
 
 
 def expected(wal: dict[str, bytes], group: str = GROUP) -> tuple[set[bytes], bytes]:
@@ -97,7 +79,7 @@ def test_a_map_comes_when_its_group_is_complete_in_any_order(
     assert maps(archive) == []
     push(archive, data, wal, names[-1:])
     assert maps(archive) == [f"wal_005/{GROUP}_delta.lz4"]
-    found, reader = places_of(archive)
+    found, reader = read_map(archive, GROUP)
     assert (found, reader.head) == expected(wal)
     assert len(found) > 10
     assert reader.limits == {LOCATOR: 7}
@@ -113,10 +95,10 @@ def test_what_goes_on_behind_a_group_is_in_the_next_one(data: DataDirectory, arc
     segments = lay_out(records, pages=128, first=16, system=SYSTEM_IDENTIFIER)
     wal = {segment_name(1, 16 + index, MIB): content for index, content in enumerate(segments)}
     push(archive, data, wal, list(wal)[:32])
-    first, reader = places_of(archive)
+    first, reader = read_map(archive, GROUP)
     assert first == set()
     assert len(reader.head) > 15 * MIB
-    second, _ = places_of(archive, segment_name(1, 32, MIB))
+    second, _ = read_map(archive, segment_name(1, 32, MIB))
     assert second == {block(number).packed for number in range(1, 14)}
 
 
@@ -135,7 +117,7 @@ def test_cuts_are_in_the_map(data: DataDirectory, archive: Archive) -> None:
     segments = lay_out([TRUNCATE, switch()] * 16, pages=128, first=16, system=SYSTEM_IDENTIFIER)
     wal = {segment_name(1, 16 + index, MIB): content for index, content in enumerate(segments)}
     push(archive, data, wal, list(wal))
-    found, reader = places_of(archive)
+    found, reader = read_map(archive, GROUP)
     assert (found, reader.limits) == ({CUT}, {LOCATOR: 7})
 
 
@@ -147,7 +129,7 @@ def test_by_several_at_once(data: DataDirectory, archive: Archive) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert places_of(archive)[0] == expected(wal)[0]
+    assert read_map(archive, GROUP)[0] == expected(wal)[0]
 
 
 def test_other_files_do_not_matter_and_a_repeated_push_does_no_harm(data: DataDirectory, archive: Archive) -> None:
@@ -158,7 +140,7 @@ def test_other_files_do_not_matter_and_a_repeated_push_does_no_harm(data: DataDi
     wal_push(archive, data.add(f"{names[3]}.00000028.backup", b"START WAL LOCATION"))
     push(archive, data, wal, names[3:18])
     push(archive, data, wal, names[3:5])
-    assert places_of(archive)[0] == expected(wal)[0]
+    assert read_map(archive, GROUP)[0] == expected(wal)[0]
 
 
 def test_a_segment_that_was_archived_ahead_is_recorded_then(data: DataDirectory, archive: Archive) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.archive import Archive, open_archive
+from tests.unit.wal.synthetic import content
+from walpy.archive import open_archive
 from walpy.config import Config
 from walpy.errors import DataCorrupt
 from walpy.wal.delta_map import Covered, MapReader, Unmarked, group_of, write_map
@@ -23,11 +24,6 @@ MAPS = st.tuples(
 )
 
 
-def golden_wal(archive: Archive, name: str) -> bytes:
-    with archive.open_wal(name) as chunks:
-        return b"".join(bytes(chunk) for chunk in chunks)
-
-
 def read(data: bytes, piece: int = 7) -> tuple[bytes, MapReader]:
     reader = MapReader((data[at : at + piece] for at in range(0, len(data), piece)), "map X")
     return b"".join(reader.places()), reader
@@ -40,12 +36,12 @@ def collect(reader: MapReader, found: bytearray) -> None:
 
 def test_walg_finds_the_same_blocks() -> None:
     archive = open_archive(Config.from_mapping({"WALG_FILE_PREFIX": str(GOLDEN)}))
-    joint = Joint(read_segment(golden_wal(archive, BEFORE)).head)
+    joint = Joint(read_segment(content(archive, BEFORE)).head)
     ours: set[bytes] = set()
     for name in group_of(GROUP, 1 << 20):
-        segment = read_segment(golden_wal(archive, name))
+        segment = read_segment(content(archive, name))
         ours |= segment.changes.places | joint.add(segment).places
-    reader, theirs = MapReader([golden_wal(archive, f"{GROUP}_delta")], "WAL-G's"), bytearray()
+    reader, theirs = MapReader([content(archive, f"{GROUP}_delta")], "WAL-G's"), bytearray()
     with pytest.raises(Unmarked):
         collect(reader, theirs)
     assert {bytes(theirs[at : at + 16]) for at in range(0, len(theirs), 16)} == ours

@@ -1,6 +1,5 @@
 """Hosts with public keys alone: what they pushed is recognised by what they noted, and without a note pushed again."""
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,8 @@ STORED_AGAIN = "is stored again: without the secret key it cannot be compared"
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataDirectory:
-    return DataDirectory(tmp_path / "data")
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Archive:
     return archive_in(tmp_path / "archive", WALG_PGP_KEY_PATH=str(KEYS / "public.asc"))
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO)
-    return caplog
 
 
 def records(data: DataDirectory) -> Path:
