@@ -5,6 +5,7 @@ last state is restored beside.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -39,11 +40,14 @@ def chain_plan(bench: Bench, codec: str) -> Plan:
     full = place(bench, "full-beside-chain", "file")
     push(bench, OWN, cluster, full, codec)
     entries: list[Variant | Absent] = [
-        fetch(bench, program, f"{program}{order}", cluster, places.get(program), codec, flags)
+        fetch(bench, program, f"{program}{order}", cluster, places[program], codec, flags)
+        if program in places
+        else bench.missing(program, f"{program}{order}")
         for program in (OWN, "wal-g")
         for order, flags in ORDERS.items()
     ]
-    entries.insert(len(ORDERS), fetch(bench, OWN, f"{OWN}, a full backup instead", cluster, full, codec, ()))
+    beside = fetch(bench, OWN, f"{OWN}, a full backup instead", cluster, full, codec, ())
+    entries.append(replace(beside, is_headline=False))
     return Plan(entries, bench.rounds(ROUNDS), cluster.size / 1e9, is_synced=True)
 
 
@@ -65,13 +69,11 @@ def fetch(
     program: str,
     label: str,
     cluster: Cluster,
-    where: Place | None,
+    where: Place,
     codec: str,
     flags: Sequence[str],
-) -> Variant | Absent:
-    """backup-fetch of the newest backup in a place; None: the program is not here."""
-    if where is None:
-        return bench.missing(program, label)
+) -> Variant:
+    """backup-fetch of the newest backup in a place."""
     environment = settings(bench, where, codec, {})
 
     def command(target: Path) -> Command:
