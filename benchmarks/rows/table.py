@@ -11,6 +11,8 @@ from benchmarks.rows.chain import chain_plan
 from benchmarks.rows.crowd import COMMANDS, crowd_plan
 from benchmarks.rows.delta import delta_plan
 from benchmarks.rows.encrypted import encrypted_plan
+from benchmarks.rows.million import COMMANDS as MILLION_COMMANDS
+from benchmarks.rows.million import million_plan
 from benchmarks.rows.restore import restore_plan
 from benchmarks.rows.startup import startup_plan
 from benchmarks.rows.wal_bulk import burst_plan, recovery_plan
@@ -31,6 +33,9 @@ SEGMENTS = "102,400 segments (quick: 10,240) without a gap, position of the serv
 CROWD = (
     "2,000,000 segments and 10,000 full backups (quick: 100,000 and 1,000); delete: a dry run that would remove the "
     "older half; the answer is checked"
+)
+MILLION = (
+    "1,000,000 files of 23 bytes (quick: 20,000), every hundredth changed before the delta backup; else as a backup"
 )
 LIST = "backups of sentinel and metadata alone; the number of listed backups is checked"
 
@@ -176,17 +181,28 @@ def crowd_rows() -> list[tuple[Row, Planner]]:
     ]
 
 
+def million_rows() -> list[tuple[Row, Planner]]:
+    """A million files; measured when asked for alone."""
+    return [
+        (
+            Row(f"million-{command}", f"{command}, a million files, lz4", MILLION, Target(None, 256.0)),
+            partial(million_plan, command=command, codec="lz4"),
+        )
+        for command in MILLION_COMMANDS
+    ]
+
+
 def all_rows() -> dict[str, tuple[Row, Planner]]:
     """Every row by its name."""
-    return {
-        row.name: (row, planner) for row, planner in [*wal_rows(), *backup_rows(), *catalogue_rows(), *crowd_rows()]
-    }
+    ordinary = [*wal_rows(), *backup_rows(), *catalogue_rows()]
+    return {row.name: (row, planner) for row, planner in [*ordinary, *crowd_rows(), *million_rows()]}
 
 
 GROUPS = {
     "encrypted": ["encrypted-openpgp", "encrypted-libsodium"],
     "wal": [row.name for row, _ in wal_rows()],
     "crowd": [row.name for row, _ in crowd_rows()],
+    "million": [row.name for row, _ in million_rows()],
     "memory": ["burst-lz4", "backup-file-lz4", "restore-lz4", "small-backup", "small-restore"],
 }
 
@@ -194,7 +210,8 @@ GROUPS = {
 def chosen(words: list[str]) -> list[str]:
     """Names of the rows that words name: a row, a group, or the beginning of names. Raises LookupError.
 
-    No words: all rows but those of the group crowd, whose files take longer to make than the others to measure.
+    No words: all rows but those of the groups crowd and million, whose files take longer to make than the others to
+    measure.
     """
     names = list(all_rows())
     found: list[str] = []
@@ -203,6 +220,6 @@ def chosen(words: list[str]) -> list[str]:
         if not named:
             raise LookupError(f"no row {word!r}; there are {', '.join([*names, *GROUPS])}")
         found += named
-    return (
-        [name for name in names if name in found] if words else [name for name in names if name not in GROUPS["crowd"]]
-    )
+    if words:
+        return [name for name in names if name in found]
+    return [name for name in names if name not in (*GROUPS["crowd"], *GROUPS["million"])]
