@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xxhash import xxh3_64_hexdigest
 
-from walpy.errors import DataCorrupt, InvalidWal, WalpyError
+from walpy.errors import DataCorrupt, Interrupted, InvalidWal
 from walpy.wal.delta_map import GROUP_SEGMENTS, SUFFIX, Covered, group_of, packed_limits, unpacked_limits, write_map
 from walpy.wal.records import Changes, Joint, SegmentChanges, is_database, place_of_cut, read_segment
 from walpy.wal.segment import following_segment
@@ -39,11 +39,16 @@ logger = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What is known of one segment. system: its cluster's identifier. places: one after the other."""
+    """What is known of one segment.
+
+    system: its cluster's identifier. places: one after the other. is_mapped: the map of its group is stored; only the
+    last one of a group waits on then, for what it leaves behind.
+    """
 
     system: int
     segment: SegmentChanges
     places: bytes
+    is_mapped: bool = False
 
 
 class DeltaRecorder:
@@ -62,28 +67,48 @@ class DeltaRecorder:
         try:
             records.note(name, _read(source))
             for some in (name, following_segment(name, source.size)):  # the next group may have waited for its begin
-                self._complete(records, group_of(some, source.size), source.size)
-        except (WalpyError, OSError) as error:
+                group = group_of(some, source.size)
+                while self._complete(records, group, source.size):  # and all of it may be there, archived ahead
+                    group = group_of(following_segment(group[-1], source.size), source.size)
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: archiving goes on, whatever is wrong with a record
             logger.warning("what WAL segment %s changed is not recorded for delta backups: %s", name, error)
 
-    def _complete(self, records: "Records", group: list[str], segment_size: int) -> None:
-        """Store the map of a group, if all of it is known."""
+    def _complete(self, records: "Records", group: list[str], segment_size: int) -> bool:
+        """Store the map of a group, if all of it is known; whether that was so."""
         if not records.names().issuperset(group):
-            return
+            return False
         before = following_segment(group[0], segment_size, -1)
         try:
             head = records.head(before) if records.read(group[0]).segment.tail else b""
             if head is None:
-                return
+                return False
             head, chunks = _map(records, group, head)
             self._archive.put_wal(group[0] + SUFFIX, chunks, create_only=False)
             last = records.read(group[-1])
-            if last.segment.is_inside:
-                records.note(group[-1], last._replace(segment=last.segment._replace(head=head)))
+            segment = last.segment._replace(head=head) if last.segment.is_inside else last.segment
+            records.note(group[-1], last._replace(segment=segment, is_mapped=True))
         except FileNotFoundError:
-            return  # another process has stored it meanwhile
+            return False  # another process has stored it meanwhile
         logger.info("FILE PATH: %s", f"{group[0]}{SUFFIX}")
-        records.remove([before, *group[:-1]])
+        records.remove(group[:-1])
+        _forget_lasts(records, before, segment_size)
+        return True
+
+
+def _forget_lasts(records: "Records", last: str, segment_size: int) -> None:
+    """Forget the last segments of groups, from one on, that neither their own map nor the next one needs any more.
+
+    Each tells the one before it that its group is stored, and stays while that waits for its own map.
+    """
+    before: list[str] = []
+    while records.is_mapped(following := group_of(following_segment(last, segment_size), segment_size)[-1]):
+        group, names = group_of(last, segment_size), records.names()
+        is_needless = records.is_mapped(last) or names.isdisjoint(group[:-1])
+        if is_needless and not (before and names.issuperset(before)):
+            records.remove([last])
+        last, before = following, group
 
 
 def _map(records: "Records", group: list[str], head: bytes) -> tuple[bytes, Iterator[bytes]]:
@@ -94,7 +119,7 @@ def _map(records: "Records", group: list[str], head: bytes) -> tuple[bytes, Iter
     joint, cuts, borders = Joint(head), Changes(), list[bytes]()
     covered: Covered | None = None
     for name in group:
-        system, segment, _ = records.read(name)
+        system, segment, *_ = records.read(name)
         if covered and covered != (segment.magic, system, covered.start, segment.start):
             raise InvalidWal(f"{name} does not continue the segment before it")
         covered = Covered(segment.magic, system, covered.start if covered else segment.start, segment.end)
@@ -148,6 +173,13 @@ class Records:
             return None
         return None if segment.is_inside and not segment.head else segment.head
 
+    def is_mapped(self, name: str) -> bool:
+        """Whether a segment's record waits for the next group alone. Raises DataCorrupt."""
+        try:
+            return self.read(name).is_mapped
+        except FileNotFoundError:
+            return False
+
     def remove(self, names: Iterable[str]) -> None:
         """Forget segments; those that are not known too."""
         for name in names:
@@ -175,6 +207,7 @@ def _packed(record: Record) -> bytes:
         "walpy": RECORD_VERSION,
         "system": record.system,
         "segment": {field: getattr(segment, field) for field in _KEPT_FIELDS},
+        "mapped": record.is_mapped,
         "sizes": [len(part) for part in parts],
         "digest": xxh3_64_hexdigest(body),
     }
@@ -192,4 +225,4 @@ def _unpacked(data: bytes) -> Record:
     changes = Changes()
     changes.limits = unpacked_limits(limits)
     segment = SegmentChanges(changes=changes, tail=tail, head=head, **document["segment"])
-    return Record(document["system"], segment, places)
+    return Record(document["system"], segment, places, document["mapped"])

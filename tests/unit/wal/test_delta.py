@@ -132,6 +132,48 @@ def test_by_several_at_once(data: DataDirectory, archive: Archive) -> None:
     assert read_map(archive, GROUP)[0] == expected(wal)[0]
 
 
+def long_wal() -> tuple[dict[str, bytes], list[list[str]]]:
+    """Segments of three groups, a record from each group to the next; and their names, before and by group."""
+    records = []
+    for number in range(50):
+        is_long = number in (0, 16, 32)
+        records.append(record(blocks=[block(number)], main=bytes(3 * MIB // 2)) if is_long else switch())
+    segments = lay_out(records, pages=128, first=FIRST_NUMBER, system=SYSTEM_IDENTIFIER)
+    wal = {segment_name(1, FIRST_NUMBER + index, MIB): data for index, data in enumerate(segments)}
+    names = list(wal)
+    return wal, [names[:1], names[1:17], names[17:33], names[33:49]]
+
+
+@pytest.mark.parametrize("order", [(0, 2, 3, 1), (0, 3, 2, 1), (0, 1, 3, 2), (3, 2, 1, 0)])
+def test_groups_that_are_complete_before_those_before_them(
+    order: tuple[int, ...], data: DataDirectory, archive: Archive
+) -> None:
+    wal, groups = long_wal()
+    for number in order:
+        push(archive, data, wal, groups[number])
+    assert maps(archive) == [f"wal_005/{names[0]}_delta.lz4" for names in groups[1:]]
+    for names in groups[1:]:
+        assert read_map(archive, names[0])[0] == {
+            place for name in names for place in read_segment(wal[name]).changes.places
+        } | set(
+            Joint(read_segment(wal[following_segment(names[0], MIB, -1)]).head).add(read_segment(wal[names[0]])).places
+        )
+    assert [path.name for path in folder(data).iterdir()] == groups[-1][-1:]
+
+
+def test_a_group_whose_successor_does_not_need_it_still_gets_its_map(data: DataDirectory, archive: Archive) -> None:
+    segments = lay_out(
+        [record(main=bytes(MIB)), *[switch()] * 60], pages=128, first=FIRST_NUMBER, system=SYSTEM_IDENTIFIER
+    )
+    wal = {segment_name(1, FIRST_NUMBER + index, MIB): content for index, content in enumerate(segments)}
+    names = list(wal)
+    push(archive, data, wal, names[1:33])  # the first group lacks its begin
+    assert maps(archive) == [f"wal_005/{names[17]}_delta.lz4"]
+    push(archive, data, wal, names[:1])
+    assert maps(archive) == [f"wal_005/{names[first]}_delta.lz4" for first in (1, 17)]
+    assert [path.name for path in folder(data).iterdir()] == [names[32]]
+
+
 def test_other_files_do_not_matter_and_a_repeated_push_does_no_harm(data: DataDirectory, archive: Archive) -> None:
     wal = some_wal()
     names = list(wal)
