@@ -8,7 +8,8 @@
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
-WORKERS ?= 2
+# More than cores: much of the suite waits for servers.
+WORKERS ?= 3
 
 .PHONY: demo test check test-matrix test-servers bench bench-quick clean
 

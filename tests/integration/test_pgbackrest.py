@@ -95,7 +95,13 @@ def files(folder: Path) -> Mapping[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("compression", "bundle"), [("lz4", False), ("zst", True), ("gz", False), ("none", True)], ids=str
+    ("compression", "bundle"),
+    [
+        ("lz4", False),
+        ("zst", True),
+        pytest.param("gz", False, marks=pytest.mark.matrix),
+        pytest.param("none", True, marks=pytest.mark.matrix),
+    ],
 )
 def test_backups_are_listed_restored_and_recovered(
     compression: str, bundle: bool, make_repository: Callable[..., Repository], make_cluster: ClusterFactory

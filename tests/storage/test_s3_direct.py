@@ -210,16 +210,25 @@ def test_listings_of_several_pages_need_no_sdk(server: S3Server, storage: Direct
     assert found == storage.sdk.list_folder("many")
 
 
+@pytest.fixture(scope="module")
+def crowded(running_server: S3Server) -> tuple[str, list[str]]:
+    """A bucket whose listing has three pages, and the names in it."""
+    bucket, names = running_server.new_bucket(), [f"n{number:04}" for number in range(2_005)]
+    with opened(settings(running_server.url, bucket)) as storage:
+        put_all(storage, names)
+    return bucket, names
+
+
 @pytest.mark.parametrize("page", [0, 1, 2])
 @pytest.mark.parametrize("names_alone", [True, False])
 def test_a_listing_that_fails_half_way_goes_on_where_it_was(
-    names_alone: bool, page: int, server: S3Server, storage: DirectS3
+    names_alone: bool, page: int, server: S3Server, crowded: tuple[str, list[str]]
 ) -> None:
-    wanted = [f"n{number:04}" for number in range(2_005)]
-    put_all(storage, wanted)
+    bucket, wanted = crowded
     server.twist(Twist("GET ?list-type", skip=page, status=500, code="InternalError"))
-    assert (list(storage.list_names()) if names_alone else [item.name for item in storage.list()]) == wanted
-    assert needed_sdk(storage)
+    with opened(settings(server.url, bucket)) as storage:
+        assert (list(storage.list_names()) if names_alone else [item.name for item in storage.list()]) == wanted
+        assert needed_sdk(storage)
 
 
 def test_a_listing_that_does_not_go_on_is_the_sdk_s(server: S3Server, bucket: str) -> None:

@@ -19,7 +19,14 @@ from walpy.archive import Archive, open_archive
 
 PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE, IMPATIENCE = 20, 3  # seconds after which a storage counts as dead: while it lives, and when it is to die
+EVERY = bool(os.environ.get("WALPY_EVERY_REQUEST"))  # tried by hand; else a part
+WAYS = ("dies", "hangs", "dies after it")  # in which a primary ends
 TRIES = 4  # PostgreSQL's archiver never gives up; more than these would be too many
+
+
+def tried(count: int, how: str) -> list[int]:
+    """At which of so many requests the primary ends in that way: one of three, each in another way, or EVERY one."""
+    return [number for number in range(count) if EVERY or number % len(WAYS) == WAYS.index(how)]
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.failover.site import Site
+from tests.integration.failover.site import WAYS, Site, tried
 from tests.unit.wal.synthetic import FIRST
 from walpy.errors import ObjectMissing
 
@@ -15,13 +15,13 @@ NO_PREFETCH = {"WALG_DOWNLOAD_CONCURRENCY": "1"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["dies", "hangs", "dies after it"])
+@pytest.mark.parametrize("how", WAYS)
 def test_the_primary_ends_at_each_request_of_wal_push(make_site: Callable[[], Site], how: str) -> None:
     counted = make_site()
     counted.data.add(FIRST)
     count = counted.requests_of(*PUSH)
     assert count > 3  # the check of a storage, whose archive it is, and the segment
-    for number in range(count):
+    for number in tried(count, how):
         site = make_site()
         for name in (FIRST, SECOND):
             site.data.add(name)
