@@ -276,6 +276,7 @@ def test_every_step_is_what_a_full_backup_is(
         workload.change()
         if source == "maps" and step == STEPS - 1:
             workload.log_much()
+            archive_all(cluster)  # a map is stored when its WAL is
         pair, messages = push_pair(cluster, archive_folder, base, source)
         base = pair[0]
         pairs.append(pair)

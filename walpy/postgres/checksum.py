@@ -72,17 +72,18 @@ def checksums(words: Words, blocks: Words) -> Words:
     Memory: a copy of the pages, lane by lane: numpy works on one long row in half the time of many short ones.
     """
     lanes = len(words) * LANES
-    copy, sums, shifted = _scratch.take(words.size, lanes, lanes)
+    copy, sums = _scratch.take(words.size, lanes)
     rows = copy.reshape(-1, lanes)
     np.copyto(rows.view(RUN), words.view(RUN).T)
     rows[0, CHECKSUM_IN_WORD::LANES] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
     sums.reshape(-1, LANES)[:] = LANE_STARTS
     xor, shift, multiply = np.bitwise_xor, np.right_shift, np.multiply
-    for row in rows:
+    for row in rows:  # which is used up: two arrays stay in the processor's first cache, a third one would not
+        xor(row, sums, row)
+        shift(row, SHIFT, sums)
+        multiply(row, PRIME, row)
         xor(sums, row, sums)
-        shift(sums, SHIFT, shifted)
-        multiply(sums, PRIME, sums)
-        xor(sums, shifted, sums)
+    shifted = rows[0]
     for _ in range(EXTRA_ROUNDS):
         shift(sums, SHIFT, shifted)
         multiply(sums, PRIME, sums)
