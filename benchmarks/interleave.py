@@ -54,7 +54,7 @@ def measure_row(row: Row, plan: Plan, services: Services, flushed: Path, tempora
     flushed: a directory on the file system of all storage. temporary: TMPDIR of the commands.
     """
     series = [Series(entry) for entry in plan.entries if isinstance(entry, Variant)]
-    directory = flushed if plan.is_synced else None
+    directory = (plan.flushed or flushed) if plan.is_synced else None
     patience = Patience(PATIENCE_WINDOWS)
 
     def sample(one: Series) -> Sample | None:

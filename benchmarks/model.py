@@ -57,7 +57,8 @@ class Plan:
 
     amount: GB (1e9 bytes) that one action processes, for CPU seconds per GB; count: items, when the row is a rate.
     floor: seconds (or items a second) that the codec and the disk need alone; None: not defined.
-    rounds: clean samples of each variant. is_synced: the time of a flush of the file system belongs to the sample.
+    rounds: clean samples of each variant. is_synced: the time of a flush of the file system belongs to the sample;
+    flushed: a directory on it, where that is not the harness's own.
     """
 
     entries: list[Variant | Absent]
@@ -66,6 +67,7 @@ class Plan:
     count: int = 1
     floor: float | None = None
     is_synced: bool = False
+    flushed: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

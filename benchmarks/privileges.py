@@ -8,8 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+
+from benchmarks.fresh import VARIABLE, Maker
 
 PROJECT = Path(__file__).resolve().parents[1]
 MARK = "walpy-benchmarks"  # file in a work directory: its content is the harness's own
@@ -64,15 +67,30 @@ def run_unprivileged(work: Path, arguments: Sequence[str]) -> int:
     account = user()
     for path in (work, work / MARK):
         os.chown(path, account.pw_uid, account.pw_gid)
+    maker = Maker(work, account.pw_uid, account.pw_gid)
+    end = maker.other.fileno()
     process = subprocess.Popen(
         [sys.executable, "-B", "-m", "benchmarks", *arguments],
         cwd=code,
-        env={**os.environ, "HOME": str(work), "USER": account.pw_name},
+        env={**os.environ, "HOME": str(work), "USER": account.pw_name, VARIABLE: str(end)},
         user=account.pw_uid,
         group=account.pw_gid,
         extra_groups=[],
+        pass_fds=[end],
     )
+    maker.other.close()
+    server = threading.Thread(target=maker.serve)
+    server.start()
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return wait(process)
+    finally:
+        server.join()  # the harness has ended, and with it the requests
+        maker.close()
+
+
+def wait(process: "subprocess.Popen[bytes]") -> int:
+    """The exit status of the harness, however often somebody interrupts."""
     while True:
         try:
             return process.wait()
