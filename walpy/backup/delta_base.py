@@ -8,6 +8,7 @@ Source: WAL-G 3.0.9 for the choice.
 
 import logging
 import os
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,7 +20,7 @@ from walpy.backup.entry import FileEntry
 from walpy.backup.files_metadata import read_files_metadata
 from walpy.backup.mark import chain_by
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing
-from walpy.postgres.entry import EntryTable
+from walpy.postgres.entry import EntryTable, table_of
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.page import has_increments
 from walpy.wal.history import Switch, read_local_history
@@ -261,14 +262,14 @@ def divide(entries: "Iterable[Entry]", base: Base, page_size: int, *, ignores_mt
 
     ignores_mtime: none is taken for unchanged; so it is in a catchup, for a standby's files have times of their own.
     """
-    changed, unchanged = EntryTable(), EntryTable()
-    for entry in entries:
+    table = entries if isinstance(entries, EntryTable) else table_of(entries)
+    changed, unchanged = array("I"), array("I")
+    for number, entry in enumerate(table):
         known = base.files.get(entry.name) if entry.is_file else None
-        if known is None:
-            changed.append(entry)
-        elif not (ignores_mtime or base.is_catchup) and is_unchanged(entry, base):
-            unchanged.append(entry)
-        else:
-            has_base = has_increments(entry.name, entry.size, page_size)
-            changed.append(entry._replace(has_base=True) if has_base else entry)
-    return Division(changed, unchanged)
+        if known is not None and not (ignores_mtime or base.is_catchup) and is_unchanged(entry, base):
+            unchanged.append(number)
+            continue
+        changed.append(number)
+        if known is not None and has_increments(entry.name, entry.size, page_size):
+            table.note_base(number)
+    return Division(table.choice(changed), table.choice(unchanged))

@@ -117,8 +117,11 @@ class EntryTable(Sequence[Entry]):
         found = range(len(self))[index]
         return _EntryRange(self, found) if isinstance(found, range) else self._entry(found)
 
+    def _name(self, number: int) -> str:
+        return os.fsdecode(bytes(self._names[self._ends[number - 1] if number else 0 : self._ends[number]]))
+
     def _entry(self, number: int) -> Entry:
-        name = os.fsdecode(bytes(self._names[self._ends[number - 1] if number else 0 : self._ends[number]]))
+        name = self._name(number)
         return Entry(
             name,
             self._paths.get(number) or self._start_texts[self._starts[number]] + name,
@@ -130,6 +133,26 @@ class EntryTable(Sequence[Entry]):
             bool(self._with_base[number]),
             self._updates.get(number, 0),
         )
+
+    def choice(self, numbers: "array[int]") -> "EntryChoice":
+        """Some of the entries, which stay where they are."""
+        return EntryChoice(self, numbers)
+
+    def times_at(self, number: int) -> tuple[str, int, int]:
+        """Name, time of modification and updates of one entry."""
+        return self._name(number), self._mtimes[number], self._updates.get(number, 0)
+
+    def size_at(self, number: int) -> int:
+        """Size of one entry."""
+        return self._sizes[number]
+
+    def has_base_at(self, number: int) -> bool:
+        """Whether one entry has a base."""
+        return bool(self._with_base[number])
+
+    def note_base(self, number: int) -> None:
+        """An earlier backup holds that entry: its changed pages may stand for it."""
+        self._with_base[number] = True
 
     def _start_number(self, start: str) -> int:
         number = self._start_numbers.get(start)
@@ -171,14 +194,16 @@ def table_of(entries: Iterable[Entry]) -> EntryTable:
 
 def times_of(entries: Iterable[Entry]) -> "Iterator[tuple[str, int, int]]":
     """Names, times of modification (nanoseconds) and updates of the entries, in their order."""
-    if isinstance(entries, EntryTable):
+    if isinstance(entries, EntryTable | EntryChoice):
         return entries.times()
     return ((entry.name, entry.mtime_ns, entry.updates) for entry in entries)
 
 
 def any_with_base(entries: Iterable[Entry]) -> bool:
     """Whether an earlier backup holds any of the entries."""
-    return entries.has_bases if isinstance(entries, EntryTable) else any(entry.has_base for entry in entries)
+    if isinstance(entries, EntryTable | EntryChoice):
+        return entries.has_bases
+    return any(entry.has_base for entry in entries)
 
 
 def sizes_of(entries: Sequence[HasSize]) -> Sequence[int]:
@@ -187,6 +212,8 @@ def sizes_of(entries: Sequence[HasSize]) -> Sequence[int]:
         return entries.sizes(range(len(entries)))
     if isinstance(entries, _EntryRange) and entries.follow_each_other:
         return entries.table.sizes(entries.numbers)
+    if isinstance(entries, EntryChoice):
+        return entries.sizes()
     return array("Q", (entry.size for entry in entries))
 
 
@@ -212,3 +239,39 @@ class _EntryRange(Sequence[Entry]):
     def __getitem__(self, index: int | slice) -> "Entry | _EntryRange":
         found = self.numbers[index]
         return _EntryRange(self.table, found) if isinstance(found, range) else self.table[found]
+
+
+class EntryChoice(Sequence[Entry]):
+    """Some entries of a table, in any order: four bytes each."""
+
+    def __init__(self, table: EntryTable, numbers: "array[int]") -> None:
+        self._table = table
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> "EntryChoice": ...
+    def __getitem__(self, index: int | slice) -> "Entry | EntryChoice":
+        if isinstance(index, slice):
+            return EntryChoice(self._table, self._numbers[index])
+        return self._table[self._numbers[index]]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._table.__getitem__, self._numbers)
+
+    def times(self) -> "Iterator[tuple[str, int, int]]":
+        """As of a table."""
+        return map(self._table.times_at, self._numbers)
+
+    @property
+    def has_bases(self) -> bool:
+        """Whether any entry has one."""
+        return any(map(self._table.has_base_at, self._numbers))
+
+    def sizes(self) -> "array[int]":
+        """Sizes of the entries."""
+        return array("Q", map(self._table.size_at, self._numbers))
