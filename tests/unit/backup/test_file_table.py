@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walpy.archive import Archive, open_archive
+from walpy.backup import file_table
 from walpy.backup.entry import CorruptBlocks, FileEntry
 from walpy.backup.file_table import FileTable
 from walpy.backup.files_metadata import FilesMetadata, read_files_metadata
@@ -102,6 +103,15 @@ def test_a_table_grows() -> None:
         table.add(f"/base/1/{number}", FileEntry(Timestamp(number)))
     assert [table[f"/base/1/{number}"].mtime.ns for number in range(5000)] == list(range(5000))
     assert "/base/1/5000" not in table
+
+
+def test_names_of_more_bytes_than_32_bits_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_table, "_HIGHEST_END", 100)
+    table = FileTable()
+    for number in range(50):
+        table.add(f"/base/1/{number}", FileEntry(Timestamp(number)))
+    assert table._ends.typecode == "Q"
+    assert list(table) == [f"/base/1/{number}" for number in range(50)]
 
 
 def test_a_name_that_only_a_tar_has_is_no_entry() -> None:

@@ -2,11 +2,12 @@
 
 import os
 import pickle
+from array import array
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.postgres.entry import Entry, EntryTable, sizes_of, table_of, times_of
+from walpy.postgres.entry import Entry, EntryTable, any_with_base, sizes_of, table_of, times_of
 
 NAMES = st.binary(max_size=9).map(lambda name: f"/{os.fsdecode(name)}")
 UNSIGNED = st.integers(0, (1 << 32) - 1)
@@ -47,6 +48,27 @@ def test_a_part_of_a_table_is_a_table(entries: list[Entry], start: int, end: int
     for form in (part, some, expected):
         assert list(sizes_of(form)) == [entry.size for entry in expected]
         assert list(times_of(form)) == [(entry.name, entry.mtime_ns, entry.updates) for entry in expected]
+
+
+@given(st.lists(ENTRIES | ELSEWHERE, min_size=1), st.data())
+def test_a_choice_of_a_table_is_a_sequence(entries: list[Entry], data: st.DataObject) -> None:
+    entries = [entry._replace(updates=number % 3) for number, entry in enumerate(entries)]
+    numbers = data.draw(st.lists(st.integers(0, len(entries) - 1)))
+    choice, expected = table_of(entries).choice(array("I", numbers)), [entries[number] for number in numbers]
+    for form in (choice, table_of(choice)):
+        assert list(form) == [form[number] for number in range(len(form))] == expected
+        assert list(form[1:]) == expected[1:]
+        assert list(sizes_of(form)) == [entry.size for entry in expected]
+        assert list(times_of(form)) == [(entry.name, entry.mtime_ns, entry.updates) for entry in expected]
+        assert any_with_base(form) == any(entry.has_base for entry in expected)
+
+
+def test_a_base_is_noted_in_the_table() -> None:
+    entries = [Entry(f"/{number}", f"/data/{number}", number, 1, 2, 3, 4) for number in range(3)]
+    table = table_of(entries)
+    table.note_base(1)
+    assert list(table) == [entries[0], entries[1]._replace(has_base=True), entries[2]]
+    assert [any_with_base(table.choice(array("I", [number]))) for number in range(3)] == [False, True, False]
 
 
 def test_a_part_of_a_table_can_grow_and_leaves_the_table_alone() -> None:
