@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.machine import is_busy
+from benchmarks.machine import BUSY_CORES, is_busy
 from benchmarks.measure import Patience, end_leftovers, flush, peak_memory, take
 from benchmarks.model import Absent, Cell, Plan, Row, RowResult, Sample, Variant
 from benchmarks.services import RECEIVED, Services
 
 DROPS_PER_ROUND = 1  # dropped samples for each wanted one, after which a row is called busy
 PATIENCE_WINDOWS = 300  # a minute of waiting for a quiet machine, for each row
+FLUSHED_CORES = 0.5  # what the kernel's threads may use for a file system in a file: that belongs to the work
 TOGETHER_SECONDS = 0.5  # samples shorter than this are judged by their whole turn: one alone has too few ticks
 
 
@@ -28,14 +29,19 @@ class Series:
     memory: int | None = None
 
 
-def judge(turn: Sequence[Sample]) -> list[bool]:
-    """Which samples of a turn were disturbed; short ones share one verdict."""
+def judge(turn: Sequence[Sample], cores: float = BUSY_CORES) -> list[bool]:
+    """Which samples of a turn were disturbed, as is_busy() says; short ones share one verdict."""
     short = [sample for sample in turn if sample.wall < TOGETHER_SECONDS]
-    is_short_busy = is_busy(sum(sample.other for sample in short), sum(sample.wall for sample in short))
-    return [is_short_busy if sample.wall < TOGETHER_SECONDS else is_busy(sample.other, sample.wall) for sample in turn]
+    is_short_busy = is_busy(sum(sample.other for sample in short), sum(sample.wall for sample in short), cores)
+    return [
+        is_short_busy if sample.wall < TOGETHER_SECONDS else is_busy(sample.other, sample.wall, cores)
+        for sample in turn
+    ]
 
 
-def collect(series: Sequence[Series], rounds: int, sample: Callable[[Series], Sample | None]) -> None:
+def collect(
+    series: Sequence[Series], rounds: int, sample: Callable[[Series], Sample | None], cores: float = BUSY_CORES
+) -> None:
     """Take turns until every variant has `rounds` clean samples, has failed, or too many samples were dropped."""
     drops_left = DROPS_PER_ROUND * rounds * len(series)
     while drops_left >= 0:
@@ -43,7 +49,7 @@ def collect(series: Sequence[Series], rounds: int, sample: Callable[[Series], Sa
         if not due:
             return
         taken = [(one, result) for one in due if (result := sample(one)) is not None]
-        for (one, result), is_disturbed in zip(taken, judge([result for _, result in taken]), strict=True):
+        for (one, result), is_disturbed in zip(taken, judge([result for _, result in taken], cores), strict=True):
             (one.dropped if is_disturbed else one.clean).append(result)
             drops_left -= is_disturbed
 
@@ -73,7 +79,7 @@ def measure_row(row: Row, plan: Plan, services: Services, flushed: Path, tempora
         end_leftovers(services, temporary)
         if is_short:
             sample(one)  # resident processes are there again
-    collect(series, plan.rounds, sample)
+    collect(series, plan.rounds, sample, BUSY_CORES + (FLUSHED_CORES if plan.flushed else 0.0))
     for one in series:
         one.variant.leave()
     end_leftovers(services, temporary)
