@@ -119,12 +119,12 @@ def test_every_major_version(make_cluster: ClusterFactory, major: int) -> None:
 
 
 def test_application_name_and_session(postgres: Cluster) -> None:
-    postgres.execute("ALTER ROLE postgres SET statement_timeout = '100ms'")
+    postgres.execute("ALTER ROLE postgres SET statement_timeout = '2s'")
     postgres.execute("ALTER ROLE postgres SET search_path = 'public'")
     with connect(config(postgres, PGAPPNAME="night")) as server:
         rows = server.query("asking", "SELECT current_setting('application_name'), current_setting('search_path')")
         assert rows == [("night", "")]
-        server.query("taking longer than the role may", "SELECT pg_sleep(0.3)")
+        server.query("taking longer than the role may", "SELECT pg_sleep(2.5)")
 
 
 def test_a_missing_privilege_names_the_grants(postgres: Cluster) -> None:
