@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -218,14 +219,17 @@ def test_a_download_goes_on_where_it_broke(
 def test_a_blob_that_is_replaced_while_it_is_read(proxy: FaultProxy, storage: AzureStorage) -> None:
     storage.put("a", odd_chunks(content(3 * BLOCK_SIZE)))
     proxy.misbehave(Trouble.CUTS, method="GET", after_bytes=BLOCK_SIZE + 100_000)
-    with storage.open("a") as reader:
-        chunks = iter(reader)
-        next(chunks)
+
+    def replace() -> None:
         assert proxy.troubled.wait(30)
-        proxy.heal()
         storage.put("a", odd_chunks(content(3 * BLOCK_SIZE, seed=2)))
+        proxy.heal()
+
+    with storage.open("a") as reader, ThreadPoolExecutor(1) as pool:
+        replaced = pool.submit(replace)
         with pytest.raises(DataCorrupt, match="was replaced"):
-            list(chunks)
+            list(reader)
+        replaced.result()
 
 
 def test_an_interrupted_put_ends_at_once(proxy: FaultProxy, storage: AzureStorage) -> None:
