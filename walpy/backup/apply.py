@@ -1,21 +1,30 @@
-"""Extracts the parts of a chain's members into a data directory, in worker processes, one member after the other."""
+"""Extracts the parts of a chain's members into a data directory, in worker processes, one member after the other.
 
+The newest comes first: which pages the older ones still have to bring is known then (newer_pages.py).
+Memory: the names of each member with increments, and four bytes for each of its files: which part brought it.
+"""
+
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 from walpy.archive import Archive
-from walpy.backup.chain import ChainMember
-from walpy.backup.completeness import Restored, check_complete
+from walpy.backup.chain import ChainMember, Names
+from walpy.backup.completeness import Arrived, Restored, check_complete
 from walpy.backup.extract import ExtractPlan, PartJob, start_worker, work_here
 from walpy.backup.file_table import Jobs
-from walpy.backup.journal import Journal
+from walpy.backup.journal import Journal, pages_path
 from walpy.backup.rate_limits import NETWORK_LIMIT, MeasuredSleep, shared_limit
 from walpy.backup.resume import extract_or_keep
 from walpy.config import Config
 from walpy.pipeline import run_jobs
+from walpy.postgres.lsn import format_lsn
 from walpy.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +38,44 @@ class Applier:
     network_waits: MeasuredSleep
     progress: Progress
 
-    def restore_base(self, member: ChainMember) -> Restored:
-        """Extract what the backups above need of a base. Raises BackupError unless all of it arrived."""
+    def restore(self, members: Sequence[ChainMember], special_parts: Sequence[PartJob]) -> Restored:
+        """Extract a chain, the full backup the first of its members, and special parts of the newest.
+
+        Raises BackupError unless all of each arrived.
+        """
+        restored = Restored()
+        newer = _NewerBackups(self.plan.journal)
+        members = self._with_begun(members)
+        self.restore_newest(members[-1], special_parts, restored)
+        newer.add(members[-1], restored)
+        for delta, base in pairwise(reversed(members)):
+            if base.parts:
+                below = self._restore_base(replace(base, parts=newer.with_places(base.parts)))
+                newer.add(base, below)
+                restored.add_base(below, len(base.increments))
+                logger.info("Backup extraction complete.")
+            logger.info(
+                "%s fetched. Upgrading from LSN %s to LSN %s",
+                *(base.backup, format_lsn(delta.sentinel.delta_lsn or 0), format_lsn(delta.sentinel.lsn or 0)),
+            )
+        return restored
+
+    def _restore_base(self, member: ChainMember) -> Restored:
         restored = Restored()
         restored.files.expect(member.names)
         self._extract(member, replace(self.plan, all_directories=False, control_file=""), restored)
         check_complete(member, (), restored)
         return restored
+
+    def _with_begun(self, members: Sequence[ChainMember]) -> Sequence[ChainMember]:
+        """The members, of which those that have begun older ones cannot be extracted any more."""
+        journal = self.journal
+        begun = [number for number, member in enumerate(members) if journal and journal.has_begun(member.backup)]
+        oldest = min(begun, default=len(members))
+        return [
+            replace(member, parts=_made(member.parts, _must_be_recorded)) if number > oldest else member
+            for number, member in enumerate(members)
+        ]
 
     def restore_newest(self, member: ChainMember, special_parts: Sequence[PartJob], restored: Restored) -> None:
         """Extract the newest backup, and then special parts. Raises BackupError unless all of it arrived."""
@@ -91,26 +131,46 @@ class Applier:
         )
 
 
-def resumable(members: Sequence[ChainMember], journal: Journal) -> tuple[ChainMember, ...]:
-    """The members of a chain, the full backup first, whose parts know what later ones have changed already."""
-    changed: frozenset[str] = frozenset()
-    marked = []
-    for member in reversed(members):
-        marked.append(replace(member, parts=_marked(member.parts, changed)))
-        if journal.has_begun(member.backup):
-            changed = frozenset(changed | member.increments)
-    return tuple(reversed(marked))
+class _NewerBackups:
+    """Tells, for the files of a base, in which parts of newer backups they have increments."""
+
+    def __init__(self, journal: str) -> None:
+        self._journal = journal
+        self._members: list[tuple[Names, Arrived, list[str]]] = []  # increments, what came, paths; the oldest first
+
+    def add(self, member: ChainMember, restored: Restored) -> None:
+        """Take a member that was extracted."""
+        if member.increments:
+            paths = [pages_path(self._journal, part) for part in restored.parts]
+            self._members.insert(0, (member.increments, restored.files, paths))
+
+    def with_places(self, parts: Sequence[PartJob]) -> Sequence[PartJob]:
+        """The parts of the next older member, each with the places of its files."""
+        return _made(parts, self._with_places) if self._members else parts
+
+    def _with_places(self, job: PartJob) -> PartJob:
+        places = {name: place for name in job.wanted or () if (place := self._place(name))}  # bases' jobs name theirs
+        return replace(job, newer=places)
+
+    def _place(self, name: str) -> str:
+        """Where the pages of a file are: the oldest one has written down those of all."""
+        for increments, arrived, paths in self._members:
+            if name in increments:
+                return paths[arrived.part(name) - 1]
+        return ""
 
 
-def _marked(parts: Sequence[PartJob], changed: frozenset[str]) -> Sequence[PartJob]:
-    if not changed:
-        return parts
-    return Jobs([partial(_mark, parts, number, changed) for number in range(len(parts))])
+def _must_be_recorded(job: PartJob) -> PartJob:
+    return replace(job, must_be_recorded=True)
 
 
-def _mark(parts: Sequence[PartJob], number: int, changed: frozenset[str]) -> PartJob:
-    job = parts[number]
-    return replace(job, changed=changed if job.wanted is None else changed & job.wanted)
+def _made(parts: Sequence[PartJob], make: Callable[[PartJob], PartJob]) -> Sequence[PartJob]:
+    """The parts, each as make() makes it when it is asked for."""
+    return Jobs([partial(_made_one, parts, number, make) for number in range(len(parts))])
+
+
+def _made_one(parts: Sequence[PartJob], number: int, make: Callable[[PartJob], PartJob]) -> PartJob:
+    return make(parts[number])
 
 
 def _usable_processes(config: Config) -> int:

@@ -1,6 +1,7 @@
 """Is everything there: did all files of a backup arrive, in a chain from the member that had to bring each."""
 
 import logging
+from array import array
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -20,34 +21,37 @@ logger = logging.getLogger(__name__)
 
 
 class Arrived:
-    """Names of files that came: a byte each for those that were expected, a string for others."""
+    """Names of files that came, and their parts: four bytes each for those that were expected, a string for others."""
 
     def __init__(self) -> None:
         self._expected: NameSet | None = None
-        self._marks = bytearray()
+        self._parts = array("I")  # of each name that is expected: its part's number, from 1; 0 is none
         self._count = 0
-        self._others: set[str] = set()
+        self._others: dict[str, int] = {}
 
     def expect(self, names: Names) -> None:
         """Be told, before any comes, which files are expected."""
         if isinstance(names, NameSet):
-            self._expected, self._marks = names, bytearray(names.highest)
+            self._expected, self._parts = names, array("I", bytes(4 * names.highest))
 
-    def add(self, name: str) -> bool:
-        """Note a file; whether it is the first of its name."""
+    def add(self, name: str, part: int) -> bool:
+        """Note a file, and the number of its part, from 1; whether it is the first of its name."""
+        is_new = not self.part(name)
         number = self._number(name)
         if number is None:
-            is_new = name not in self._others
-            self._others.add(name)
+            self._others[name] = part
             return is_new
-        is_new = not self._marks[number]
-        self._marks[number] = 1
+        self._parts[number] = part
         self._count += is_new
         return is_new
 
-    def __contains__(self, name: str) -> bool:
+    def part(self, name: str) -> int:
+        """The number of the part that a file came with; 0 when it did not."""
         number = self._number(name)
-        return name in self._others if number is None else bool(self._marks[number])
+        return self._others.get(name, 0) if number is None else self._parts[number]
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self.part(name))
 
     def __len__(self) -> int:
         return self._count + len(self._others)
@@ -60,7 +64,7 @@ class Arrived:
 class Restored:
     """What the parts of a backup brought, added up. size: bytes of file data in them. times: of each part.
 
-    files_below: how many files came whole from the backups below it.
+    files_below: how many files came whole from the backups below it. parts: names of objects, numbered from 1.
     """
 
     files: Arrived = field(default_factory=Arrived)
@@ -69,11 +73,13 @@ class Restored:
     size: int = 0
     times: list[StageTimes] = field(default_factory=list)
     files_below: int = 0
+    parts: list[str] = field(default_factory=list)
 
     def add(self, result: PartResult) -> None:
         """Take one part's result. Raises BackupError for a file that another part holds too: two workers wrote it."""
+        self.parts.append(result.job.object_name)
         for name in result.files:
-            if not self.files.add(name) and name not in _MAY_COME_TWICE:
+            if not self.files.add(name, len(self.parts)) and name not in _MAY_COME_TWICE:
                 raise BackupError(f"two parts of the backup hold the file {name!r}, the second is {result.job.part}")
         self.directories.update(result.directories)
         self.links.update(result.links)
@@ -87,8 +93,8 @@ class Restored:
     def add_base(self, base: "Restored", increments: int) -> None:
         """Take what a base brought, of which so many files were increments. Names of files are not kept."""
         self.files_below += len(base.files) - increments
-        self.directories.update(base.directories)
-        self.links.update(base.links)
+        self.directories = {**base.directories, **self.directories}
+        self.links = {**base.links, **self.links}
         self.size += base.size
         self.times += base.times
 

@@ -1,5 +1,7 @@
 """What a worker of backup-fetch does: one stored tar in, its files in the destination out.
 
+A chain is extracted from its newest backup down: see newer_pages.py.
+
 Workers create directories and regular files only. Links, directory modes and pg_control are left to the parent: no name
 can lead through a link that an archive brought along, and a destination in which a worker failed cannot be started.
 Names never leave the destination. Nothing is flushed per file (see durability.py).
@@ -13,18 +15,20 @@ tell, comes with all their names.
 import logging
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from walpy.archive import Archive
 from walpy.backup.durability import EarlyFlush
 from walpy.backup.file_writer import FileWriter, make_for_increment, writing
-from walpy.backup.increment import read_increment
-from walpy.backup.journal import share_lock
+from walpy.backup.increment import Increment, read_increment
+from walpy.backup.journal import pages_path, share_lock
+from walpy.backup.newer_pages import NewerPages, PagesReader, PagesWriter, whole_file
 from walpy.backup.rate_limits import MeasuredSleep, open_limited_archive
 from walpy.backup.records import NOT_RECORDED, FileRecord, new_checksum
 from walpy.backup.stage_times import DECOMPRESSING, RATE_LIMIT, READING, WRITING, StageTimes
@@ -39,9 +43,6 @@ from walpy.stream.allocator import keep_freed_memory
 from walpy.stream.codecs import codec_for_extension
 from walpy.stream.decode_ahead import decode_ahead
 
-if TYPE_CHECKING:
-    from array import array
-
 _PLAIN_NAME: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*", re.ASCII)  # below the destination, for sure
 _NEW_DIRECTORY_MODE: Final = 0o700  # until the parent applies the stored modes
 
@@ -54,9 +55,10 @@ class ExtractPlan:
 
     left_out: files never to extract. links: the links that lead to tablespaces. all_directories: also those that are
     not wanted, and links; false below a delta. control_file: where pg_control goes, empty to leave it out.
-    makes_missing: an increment may make a file that is not there, if it has all of its pages. reserves_room: not where
-    the file system compresses, which it would stop. is_flushed: at the end, and so from the start. threads: of each
-    worker, to decode and to write. journal: folder of the restore's journal, empty without one.
+    is_in_place: increments change files of a standby, and make one that is not there, if they have all of its pages.
+    reserves_room: not where the file system compresses, which it would stop. is_flushed: at the end, and so from the
+    start. threads: of each worker, to decode and to write. journal: folder of the restore's journal, empty without one.
+    boot: this run of the machine, for the journal.
     """
 
     destination: str
@@ -64,12 +66,13 @@ class ExtractPlan:
     all_directories: bool = True
     left_out: frozenset[str] = frozenset()
     control_file: str = ""
-    makes_missing: bool = False
+    is_in_place: bool = False
     retries: int = 0
     reserves_room: bool = True
     is_flushed: bool = True
     threads: int = 2
     journal: str = ""
+    boot: str = ""
 
     def target(self, name: str) -> str:
         """Where a file goes below the destination; empty for pg_control that is left out."""
@@ -81,14 +84,16 @@ class PartJob:
     """One tar object to extract, and the extension that tells its codec.
 
     wanted: what to extract of it, None for all. increments: the files among it that are stored as increments; names are
-    relative to the destination. changed: files that an interrupted restore has begun to change from a later backup.
+    relative to the destination. newer: where it is written which pages of its files newer backups brought.
+    must_be_recorded: older backups have been begun since, so that its increments cannot be extracted any more.
     """
 
     object_name: str
     extension: str
     wanted: frozenset[str] | None = None
     increments: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
+    newer: Mapping[str, str] = field(default_factory=dict)
+    must_be_recorded: bool = False
 
     @property
     def part(self) -> str:
@@ -202,7 +207,7 @@ def _extract_with_retries(worker: _Worker, job: PartJob, report: Callable[[int],
 def _check_repeated(job: PartJob, extraction: "_Extraction", failed: Iterable["_Extraction"]) -> None:
     """Raise DataCorrupt when an earlier try changed pages that the last one did not write: nothing brings them back.
 
-    Whole files, and pages that are written again, are as new.
+    Files that a part makes, and pages that are written again, are as new.
     """
     for earlier in failed:
         for name, pages in earlier.increments.items():
@@ -226,12 +231,19 @@ def _extract(worker: _Worker, job: PartJob, extraction: "_Extraction", report: C
         ThreadPoolExecutor(threads, thread_name_prefix="extract") as pool,
         archive.storage.open(job.object_name) as stored,
         closing(decode_ahead(codec, archive.decrypt(_timed(stored, times)), pool, threads, measure)) as plain,
+        _pages_writer(worker.plan, job) as pages,
         FileWriter(pool, report, reserves_room=worker.plan.reserves_room, early_flush=worker.early_flush) as writer,
     ):
-        extraction.run(TarReader(plain), writer)
+        extraction.run(TarReader(plain), writer, pages)
     times[WRITING] = writer.seconds / threads
     times[RATE_LIMIT] = worker.network_waits.seconds - limited_before
     times[READING] -= times[RATE_LIMIT]
+
+
+def _pages_writer(plan: ExtractPlan, job: PartJob) -> AbstractContextManager[PagesWriter | None]:
+    if job.increments and not plan.is_in_place:
+        return PagesWriter(pages_path(plan.journal, job.object_name))
+    return nullcontext()
 
 
 def _timed(chunks: Iterable[Chunk], times: dict[str, float]) -> Iterator[Chunk]:
@@ -273,16 +285,22 @@ class _Extraction:
     plan: ExtractPlan
     job: PartJob
     files: dict[str, FileRecord] = field(default_factory=dict)  # in their order
-    increments: dict[str, "tuple[int, array[int]]"] = field(default_factory=dict)  # sizes of files, and pages written
+    increments: dict[str, "tuple[int, array[int]]"] = field(
+        default_factory=dict
+    )  # of files that were there: sizes, and pages written
     directories: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
+    newer: PagesReader = field(init=False)
     known: set[str] = field(default_factory=lambda: {""})
     times: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys((READING, DECOMPRESSING, WRITING, RATE_LIMIT), 0.0)
     )
 
-    def run(self, reader: TarReader, writer: FileWriter) -> None:
+    def __post_init__(self) -> None:
+        self.newer = PagesReader(self.job.newer)
+
+    def run(self, reader: TarReader, writer: FileWriter, pages: PagesWriter | None) -> None:
         for member in reader:
             name = relative_name(member.name)
             if member.kind == DIRECTORY:
@@ -293,7 +311,7 @@ class _Extraction:
                 if self.plan.all_directories or self._is_wanted(name):
                     self.links.append((name, member.link))
             elif member.kind == REGULAR:
-                self._extract_file(name, member, reader, writer)
+                self._extract_file(name, member, reader, writer, pages)
             elif member.kind == HARD_LINK:
                 raise DataCorrupt(f"member {member.name!r} is a hard link, which no backup program writes")
             else:
@@ -307,7 +325,9 @@ class _Extraction:
     def _is_wanted(self, name: str) -> bool:
         return self.job.wanted is None or name in self.job.wanted
 
-    def _extract_file(self, name: str, member: TarMember, reader: TarReader, writer: FileWriter) -> None:
+    def _extract_file(
+        self, name: str, member: TarMember, reader: TarReader, writer: FileWriter, pages: PagesWriter | None
+    ) -> None:
         if not name:
             raise DataCorrupt(f"member {member.name!r} is a file in place of the data directory")
         self.size += member.size
@@ -320,12 +340,22 @@ class _Extraction:
         if name in self.files:
             writer.flush()  # the later one counts
         path, mode = f"{self.plan.destination}/{target}", member.mode & 0o777
-        if name in self.job.increments:
-            self.files[name] = self._apply(name, path, mode, member.size, reader, writer)
+        if name not in self.job.increments:
+            self.files[name] = self._write(name, path, mode, member.size, reader, writer)
+        elif pages is None:
+            self.files[name] = self._change(name, path, mode, member.size, reader, writer)
         else:
-            self.files[name] = self._write(path, mode, member.size, reader, writer)
+            together = self._add_increment(name, path, mode, member.size, reader, writer)
+            pages.add(name, together)
+            self.files[name] = FileRecord(together.size, "")
 
-    def _write(self, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
+    def _write(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
+        """Write a whole file, or what newer backups have left of it."""
+        newer = self.newer.of(name)
+        if newer is not None:
+            self.increments[name] = (size, array("I"))
+            writer.write_runs(path, size, newer.missing(whole_file(reader.data())))
+            return FileRecord(newer.size, "")
         if not self.plan.journal:
             writer.write(path, mode, size, reader.data())
             return NOT_RECORDED
@@ -333,17 +363,29 @@ class _Extraction:
         writer.write(path, mode, size, checksum.passing(reader.data()))
         return FileRecord(size, checksum.text)
 
-    def _apply(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
-        try:
-            increment = read_increment(size, reader.data())
-        except DataCorrupt as error:
-            raise DataCorrupt(f"member {name!r}: {error}", error.hint) from error
-        if self.plan.makes_missing:
-            with writing(path):
-                make_for_increment(path, increment)
+    def _change(self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter) -> FileRecord:
+        """Change a file that is there."""
+        increment = _increment(name, size, reader)
+        with writing(path):
+            make_for_increment(path, increment)
         self.increments[name] = (increment.file_size, increment.blocks)  # before the first of them is written
         writer.write_increment(path, mode, size, increment)
         return FileRecord(increment.file_size, "")
+
+    def _add_increment(
+        self, name: str, path: str, mode: int, size: int, reader: TarReader, writer: FileWriter
+    ) -> NewerPages:
+        """Make a file of its newest increment, or write what newer ones have left of this one; what is there then."""
+        increment = _increment(name, size, reader)
+        newer = self.newer.of(name)
+        with _naming(name):
+            together = newer.joined(increment) if newer else NewerPages.of(increment)
+        if newer is None:
+            writer.write_increment(path, mode, size, increment, is_new=True)
+            return together
+        self.increments[name] = (increment.file_size, increment.blocks)
+        writer.write_runs(path, size, newer.missing(increment.runs))
+        return together
 
     def make_directory(self, name: str) -> None:
         """Make a directory and its parents; what exists must be a directory, or a tablespace's link."""
@@ -367,6 +409,20 @@ class _Extraction:
             except FileExistsError:
                 if name not in self.plan.links and (os.path.islink(path) or not os.path.isdir(path)):
                     raise DataCorrupt(f"member {name!r} needs a directory where a file or link is") from None
+
+
+def _increment(name: str, size: int, reader: TarReader) -> Increment:
+    with _naming(name):
+        return read_increment(size, reader.data())
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the member of the tar that is damaged."""
+    try:
+        yield
+    except DataCorrupt as error:
+        raise DataCorrupt(f"member {name!r}: {error}", error.hint) from error
 
 
 def relative_name(member_name: str) -> str:

@@ -1,9 +1,9 @@
 """backup-fetch: restores a backup, full or delta, into an empty directory.
 
 Everything that can be checked is checked first (chain.py). The data tars are extracted in worker processes, in a chain
-those of one backup after those of the one below, and all files that a backup has to bring must be there before the next
-one changes some. Then come links and directory modes; then all of it is flushed to disk; pg_control is last and is
-flushed by itself. A restore that failed, or was killed, therefore has no pg_control, and no server starts from it.
+those of the newest backup first (newer_pages.py), and all files that a backup has to bring must be there before the one
+below fills in the rest. Then come links and directory modes; then all of it is flushed to disk; pg_control is last and
+is flushed by itself. A restore that failed, or was killed, therefore has no pg_control, and no server starts from it.
 
 Memory of this process: the list of files of each backup, 60 to 80 bytes a file (chain.py), and the names of the part
 that is being handed out; for the workers see extract.py.
@@ -15,15 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 from walpy import interrupts
 from walpy.archive import Archive
 from walpy.backup import journal
-from walpy.backup.apply import Applier, resumable
+from walpy.backup.apply import Applier
 from walpy.backup.catalog import BackupSelector, find_backup
-from walpy.backup.chain import Chain, ChainMember, Link, plan_chain, read_links
+from walpy.backup.chain import Chain, Link, plan_chain, read_links
 from walpy.backup.completeness import Restored
 from walpy.backup.durability import FileSystems, sync_file
 from walpy.backup.extract import ExtractPlan
@@ -42,7 +41,6 @@ from walpy.backup.stage_times import FLUSHING, Stopwatch, added, limited_by
 from walpy.config import Config
 from walpy.errors import BackupError, Interrupted, WalpyError
 from walpy.postgres.control import CONTROL_FILE
-from walpy.postgres.lsn import format_lsn
 from walpy.progress import Progress
 
 _UNFINISHED_CONTROL_FILE: Final = f"{CONTROL_FILE}.unfinished"  # WAL-E's backups have it among the other files
@@ -56,7 +54,8 @@ class FetchOptions:
     """Flags of backup-fetch; empty text means that a flag was not given.
 
     mask: pattern on paths below the destination. restore_spec: path of a file. reverse_unpack alone changes nothing: a
-    chain is applied in one order. With it, skip_redundant_tars leaves out tars in which the mask finds nothing.
+    chain is always restored from the newest backup down. With it, skip_redundant_tars leaves out tars in which the mask
+    finds nothing.
     restore_only: databases and tables, with commas; it implies both. resume: go on with an interrupted restore.
     """
 
@@ -173,6 +172,7 @@ def _prepare(
         reserves_room=not may_compress([destination, *(entry.location for entry in tablespaces)]),
         is_flushed=not config.boolean("WALG_TAR_DISABLE_FSYNC"),
         journal=os.path.join(destination, journal.FOLDER),
+        boot=journal.this_boot(),
     )
     return _Restore(
         chain=chain,
@@ -215,28 +215,14 @@ def _restore(archive: Archive, restore: _Restore, notes: Journal, progress: Prog
     make_tablespaces(restore.destination, restore.tablespaces)
     places = [restore.destination, *(entry.location for entry in restore.tablespaces)]
     applier = Applier(archive, notes, restore.plan, restore.concurrency, restore.network_waits, progress)
-    members = resumable(restore.chain.members, notes)
-    restored = Restored()
     with FileSystems(places) as file_systems:
-        _restore_bases(applier, members, restored)
-        applier.restore_newest(members[-1], restore.chain.special_parts[:-1], restored)
+        restored = applier.restore(restore.chain.members, restore.chain.special_parts[:-1])
         finish_tree(restore.destination, restored, is_whole=not restore.is_masked)
         if restore.plan.is_flushed:
             with flushing:
                 file_systems.sync()
         _finish_control_file(applier, notes, restore, restored)
     return restored
-
-
-def _restore_bases(applier: Applier, members: Sequence[ChainMember], restored: Restored) -> None:
-    for base, delta in pairwise(members):
-        if base.parts:
-            restored.add_base(applier.restore_base(base), len(base.increments))
-            logger.info("Backup extraction complete.")
-        logger.info(
-            "%s fetched. Upgrading from LSN %s to LSN %s",
-            *(base.backup, format_lsn(delta.sentinel.delta_lsn or 0), format_lsn(delta.sentinel.lsn or 0)),
-        )
 
 
 def _finish_control_file(applier: Applier, notes: Journal, restore: _Restore, restored: Restored) -> None:

@@ -47,41 +47,60 @@ class _SmallFile(NamedTuple):
             os.close(descriptor)
 
 
-class _SmallIncrement(NamedTuple):
+class _Change(NamedTuple):
+    """How a file is changed. size, mode: what it gets; None leaves them. is_new: it is made, or made anew."""
+
     path: str
-    mode: int
-    size: int  # of the file
+    size: int | None = None
+    mode: int | None = None
+    is_new: bool = False
+    reserves_room: bool = False
+
+    def begin(self) -> int:
+        """Open the file, of the size that it gets."""
+        descriptor = _open_empty(self.path, 0o600) if self.is_new else _open_existing(self.path)
+        try:
+            if self.size is not None:
+                if self.reserves_room and self.size > os.fstat(descriptor).st_size:
+                    reserve(descriptor, self.size)
+                os.ftruncate(descriptor, self.size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+class _SmallChange(NamedTuple):
+    change: _Change
     runs: Runs
 
+    @property
+    def path(self) -> str:
+        return self.change.path
+
     def write(self) -> None:
-        descriptor = _open_existing(self.path)
+        descriptor = self.change.begin()
         try:
-            os.ftruncate(descriptor, self.size)
             for offset, data in self.runs:
                 _write_at(descriptor, data, offset)
-            os.fchmod(descriptor, self.mode)
+            if self.change.mode is not None:
+                os.fchmod(descriptor, self.change.mode)
         finally:
             os.close(descriptor)
 
 
 class _LargeFile(SharedFile):
-    """A file while its pieces are written; its mode is set when the last one is done."""
+    """A file while its pieces are written; its mode is set when the last one is done, unless it keeps what it has."""
 
-    def __init__(self, path: str, mode: int, descriptor: int) -> None:
+    def __init__(self, path: str, mode: int | None, descriptor: int) -> None:
         super().__init__(descriptor)
         self.path = path
         self._mode = mode
 
     def finish(self) -> None:
-        with writing(self.path):
-            os.fchmod(self.descriptor, self._mode)
-
-    def set_size(self, size: int, *, reserves_room: bool) -> None:
-        """Cut the file, or let it grow."""
-        with writing(self.path):
-            if reserves_room and size > os.fstat(self.descriptor).st_size:
-                reserve(self.descriptor, size)
-            os.ftruncate(self.descriptor, size)
+        if self._mode is not None:
+            with writing(self.path):
+                os.fchmod(self.descriptor, self._mode)
 
 
 class FileWriter:
@@ -104,7 +123,7 @@ class FileWriter:
         self._pool = pool
         self._report = report
         self._reserves_room = reserves_room
-        self._batch: list[_SmallFile | _SmallIncrement] = []
+        self._batch: list[_SmallFile | _SmallChange] = []
         self._batch_size = 0
         self._pending: deque[tuple[Future[float], int]] = deque()
         self._bytes_ahead = 0
@@ -144,22 +163,31 @@ class FileWriter:
         finally:
             file.release()
 
-    def write_increment(self, path: str, mode: int, size: int, increment: Increment) -> None:
+    def write_increment(self, path: str, mode: int, size: int, increment: Increment, *, is_new: bool = False) -> None:
         """Change a file that is there: its size, and the pages of an increment of size bytes. Repeating it is harmless.
 
-        What its runs bring is valid until the end.
+        is_new: make the file instead, with zeros for all other pages. What the increment's runs bring is valid until
+        the end.
         """
+        reserves_room = self._reserves_room and increment.file_size >= RESERVED_SIZE
+        change = _Change(path, increment.file_size, mode, is_new, reserves_room)
+        self._write_runs(change, size, increment.runs, flushes=not is_new)  # an older backup brings what is between
+
+    def write_runs(self, path: str, size: int, runs: Iterable[tuple[int, memoryview]]) -> None:
+        """Fill places of a file that is there: runs of at most size bytes, valid until the end."""
+        self._write_runs(_Change(path), size, runs, flushes=True)
+
+    def _write_runs(self, change: _Change, size: int, runs: Iterable[tuple[int, memoryview]], *, flushes: bool) -> None:
         if size < RESERVED_SIZE:
-            self._add_small(_SmallIncrement(path, mode, increment.file_size, list(increment.runs)), size)
+            self._add_small(_SmallChange(change, list(runs)), size)
             return
-        with writing(path):
-            file = _LargeFile(path, mode, _open_existing(path))
+        with writing(change.path):
+            file = _LargeFile(change.path, change.mode, change.begin())
         try:
-            file.set_size(increment.file_size, reserves_room=self._reserves_room)
-            for runs, written in _grouped(increment.runs):
+            for group, written in _grouped(runs):
                 file.hold()
-                self._submit(written, _write_runs, file, runs)
-                if self._early_flush:
+                self._submit(written, _write_runs, file, group)
+                if self._early_flush and flushes:
                     self._early_flush.note(file.descriptor, written)
         finally:
             file.release()
@@ -169,7 +197,7 @@ class FileWriter:
         self._submit_batch()
         self._wait_for(0)
 
-    def _add_small(self, file: _SmallFile | _SmallIncrement, size: int) -> None:
+    def _add_small(self, file: _SmallFile | _SmallChange, size: int) -> None:
         self._batch.append(file)
         self._batch_size += size
         if self._batch_size >= BATCH_SIZE or len(self._batch) >= BATCH_FILES:
@@ -213,7 +241,7 @@ def _grouped(runs: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[Runs, int
         yield group, size
 
 
-def _write_small_files(files: list[_SmallFile | _SmallIncrement]) -> None:
+def _write_small_files(files: list[_SmallFile | _SmallChange]) -> None:
     for file in files:
         with writing(file.path):
             file.write()

@@ -5,10 +5,10 @@ member of the chain a folder with one record for each part that was extracted: i
 (records.py). A record is there as a whole or not at all, but nothing of it is flushed: whoever goes on reads
 every file again and compares its checksum, so that neither a kill nor a power loss can make half a file count.
 
-Two things have no checksum that could be compared. Files that a later backup of the chain has begun to change are
-trusted when the machine has not been booted since, because a kill loses nothing that was written; else the later
-backups count as not begun, and what they changed shows by its checksum and is done again. And increments that were
-applied have the size of their file; applying them once more is harmless.
+Files of which a newer backup of the chain has changes are not whole until the last backup is extracted, and have no
+checksum that could be compared. They are trusted when the machine has not been booted since, because a kill loses
+nothing that was written; else all that any backup brought of them is done again. Beside the record of a part lies which
+pages it brought (newer_pages.py), which the older backups leave alone.
 
 The folder goes when pg_control is in place. A lock, which every process of the restore shares, keeps a second one away.
 """
@@ -30,6 +30,8 @@ from walpy.errors import BackupError, DataCorrupt
 FOLDER: Final = ".walpy-restore"  # left out of backups, see postgres/exclusions.py
 _HEADER: Final = "header"
 _CONTROL: Final = "control"
+_BEGUN: Final = "begun"
+_VERSION: Final = 2
 _LOCK: Final = "lock"
 _LOCK_SECONDS: Final = 5.0  # the workers of a killed restore end at once; the kernel may take longer
 _BOOT: Final = "/proc/sys/kernel/random/boot_id"
@@ -69,12 +71,15 @@ class Journal:
 
     def begin(self, backup: str) -> None:
         """Note that a member's parts are going to be extracted."""
+        folder = records_folder(self.folder, backup)
         with _writing(self.folder):
-            os.makedirs(records_folder(self.folder, backup), mode=0o700, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            with open(os.path.join(folder, _BEGUN), "w", encoding="utf-8") as file:
+                file.write(this_boot())
 
     def has_begun(self, backup: str) -> bool:
-        """Whether this restore or the one before has begun with a member."""
-        return os.path.isdir(records_folder(self.folder, backup))
+        """Whether a restore has begun with a member since the machine was booted."""
+        return _read(os.path.join(records_folder(self.folder, backup), _BEGUN)) == this_boot()
 
     def note_control_file(self, checksum: str) -> None:
         """Note that all is done but to put pg_control in place."""
@@ -85,7 +90,7 @@ class Journal:
         """Remove it, the newest backup first and the header last: the restore is complete."""
         try:
             for backup, _ in reversed(self.identity.chain):
-                if self.has_begun(backup):
+                if os.path.isdir(records_folder(self.folder, backup)):
                     shutil.rmtree(records_folder(self.folder, backup))
             for name in (_HEADER, _LOCK):
                 os.unlink(os.path.join(self.folder, name))
@@ -142,9 +147,6 @@ def open_journal(destination: str, identity: Identity, *, resumes: bool) -> Jour
             others = set(os.listdir(destination)) - {FOLDER}
             if exists(destination) != resumes or (others and not resumes):
                 raise BackupError(f"{destination!r} was changed by somebody else meanwhile", HINT)
-            if resumes and _read_header(folder).get("boot") != _boot():
-                for backup, _ in identity.chain[1:]:
-                    shutil.rmtree(records_folder(folder, backup), ignore_errors=True)
             if not resumes or _CONTROL not in _read_header(folder):
                 _write_header(folder, identity)
         except BaseException:
@@ -162,6 +164,11 @@ def share_lock(folder: str) -> None:
 def records_folder(folder: str, backup: str) -> str:
     """Where the records of a member's parts are."""
     return os.path.join(folder, backup)
+
+
+def pages_path(folder: str, object_name: str) -> str:
+    """Where it is written which pages of files a part, and those of newer backups, brought."""
+    return f"{record_path(folder, object_name)}.pages"
 
 
 def record_path(folder: str, object_name: str) -> str:
@@ -196,7 +203,7 @@ def _read_header(folder: str) -> dict[str, object]:
         document = json.loads(_read(os.path.join(folder, _HEADER)))
     except ValueError as error:
         raise DataCorrupt(f"the journal of the unfinished restore is damaged: {error}", HINT) from error
-    if not isinstance(document, dict) or document.get("version") != 1:
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
         raise DataCorrupt(f"the journal in {folder!r} is not of this version of walpy", HINT)
     return document
 
@@ -216,7 +223,7 @@ def _plain(chain: Sequence[tuple[str, str]]) -> list[list[str]]:
     return [list(link) for link in chain]
 
 
-def _boot() -> str:
+def this_boot() -> str:
     """Tells one run of the machine from the next; never the same where the kernel does not say."""
     return _read(_BOOT).strip() or f"{os.getpid()} {time.time_ns()}"
 
@@ -230,7 +237,7 @@ def _read(path: str) -> str:
 
 
 def _write_header(folder: str, identity: Identity, control: str = "") -> None:
-    header = {"version": 1, "boot": _boot(), "chain": _plain(identity.chain), "options": dict(identity.options)}
+    header = {"version": _VERSION, "chain": _plain(identity.chain), "options": dict(identity.options)}
     path = os.path.join(folder, _HEADER)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump({**header, _CONTROL: control} if control else header, file)

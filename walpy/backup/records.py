@@ -19,7 +19,7 @@ _READ_SIZE: Final = 1 << 20  # bytes
 
 
 class FileRecord(NamedTuple):
-    """A file as it was left: bytes, and xxh3-128 of them in hex, empty for one that an increment changed."""
+    """A file as it was left: bytes, and xxh3-128 of them in hex, empty where newer backups of a chain have changes."""
 
     size: int
     checksum: str
@@ -30,12 +30,16 @@ NOT_RECORDED: Final = FileRecord(0, "")  # of a restore without a journal
 
 @dataclass(frozen=True, slots=True)
 class PartRecord:
-    """What a part brought: files by name, directories with modes, links with targets. size: bytes of file data."""
+    """What a part brought: files by name, directories with modes, links with targets.
+
+    size: bytes of file data. boot: during which run of the machine it was written.
+    """
 
     files: dict[str, FileRecord]
     directories: tuple[tuple[str, int], ...]
     links: tuple[tuple[str, str], ...]
     size: int
+    boot: str
 
     def write(self, path: str) -> None:
         """Write it. Raises BackupError."""
@@ -47,7 +51,7 @@ class PartRecord:
             raise BackupError(f"cannot write the journal {path!r}: {error.strerror or error}") from error
 
     def _lines(self) -> Iterator[str]:
-        yield json.dumps([self.size, self.directories, self.links])
+        yield json.dumps([self.boot, self.size, self.directories, self.links])
         for name, record in self.files.items():
             yield json.dumps([name, *record])
         yield json.dumps(len(self.files))
@@ -57,7 +61,7 @@ def read_record(path: str) -> PartRecord | None:
     """The record at a path; None when there is none, or not all of it."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            size, directories, links = json.loads(next(file))
+            boot, size, directories, links = json.loads(next(file))
             rows = [json.loads(line) for line in file]
         if rows.pop() != len(rows):
             return None
@@ -66,6 +70,7 @@ def read_record(path: str) -> PartRecord | None:
             tuple((str(name), int(mode)) for name, mode in directories),
             tuple((str(name), str(target)) for name, target in links),
             int(size),
+            str(boot),
         )
     except (OSError, ValueError, TypeError, IndexError, StopIteration):
         return None

@@ -1,11 +1,10 @@
 """What a worker of backup-fetch does with a part: keeps what an interrupted restore finished of it, extracts the rest.
 
-Files are read again and compared with their checksums (records.py); a part of which nothing is missing is not
-downloaded.
+Files are read again and compared with their checksums (records.py), where they have one; others are as they were left
+when the machine has not been booted since. A part of which nothing is missing is not downloaded.
 Memory: as in extract.py, and 200 bytes for each file of the part.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -18,17 +17,18 @@ from walpy.errors import BackupError
 def extract_or_keep(job: PartJob, report: Callable[[int], None]) -> PartResult:
     """Extract a part, or what is missing of it; report counts bytes of file data, also of what is kept.
 
-    Raises BackupError when the journal, or a file that backups changed, is not as it was left; else as extract_part.
+    Raises BackupError when a file that several backups bring is not as it was left; else as extract_part.
     """
     journal = worker_plan().journal
     if not journal:
         return extract_part(job, report)
     path = record_path(journal, job.object_name)
     record = read_record(path)
+    is_left = record is not None and record.boot == worker_plan().boot
+    if job.must_be_recorded and job.increments and not is_left:
+        raise BackupError(f"the journal has lost part {job.part}, and older backups were extracted after it", HINT)
     if record is not None:
         return _complete(job, record, path, report)
-    if job.changed:
-        raise BackupError(f"the journal has lost part {job.part}, of which later backups have changed files", HINT)
     result = extract_part(job, report)
     _record_of(result, result.records).write(path)
     return replace(result, records={})
@@ -36,8 +36,9 @@ def extract_or_keep(job: PartJob, report: Callable[[int], None]) -> PartResult:
 
 def _complete(job: PartJob, record: PartRecord, path: str, report: Callable[[int], None]) -> PartResult:
     lost = []
+    is_same_boot = record.boot == worker_plan().boot
     for name, file in record.files.items():
-        if _is_kept(job, name, file):
+        if _is_kept(name, file, is_same_boot=is_same_boot):
             report(file.size)
         else:
             lost.append(name)
@@ -51,16 +52,13 @@ def _complete(job: PartJob, record: PartRecord, path: str, report: Callable[[int
     return replace(kept, times=result.times)
 
 
-def _is_kept(job: PartJob, name: str, file: FileRecord) -> bool:
-    place = place_of(name)
-    if name in job.changed:
-        is_kept = os.path.isfile(place)
-    else:
-        is_kept = is_as_left(place, file)
-    if not is_kept and (name in job.changed or not file.checksum):
+def _is_kept(name: str, file: FileRecord, *, is_same_boot: bool) -> bool:
+    if file.checksum:
+        return is_as_left(place_of(name), file)
+    if is_same_boot and not is_as_left(place_of(name), file):
         raise BackupError(f"{name!r} is not as the unfinished restore left it", HINT)
-    return is_kept
+    return is_same_boot
 
 
 def _record_of(result: PartResult, files: Mapping[str, FileRecord]) -> PartRecord:
-    return PartRecord(dict(files), result.directories, result.links, result.size)
+    return PartRecord(dict(files), result.directories, result.links, result.size, worker_plan().boot)

@@ -121,7 +121,7 @@ def _prepare(archive: Archive, backup: str, standby: Standby) -> _Catchup:
         directory,
         links=frozenset([*(entry.link for entry in tablespaces), *_own_links(directory)]),
         control_file="",
-        makes_missing=True,
+        is_in_place=True,
         retries=archive.config.integer("WALG_DOWNLOAD_FILE_RETRIES", minimum=0),
         reserves_room=not may_compress(places),
         is_flushed=not archive.config.boolean("WALG_TAR_DISABLE_FSYNC"),

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from tests.fixtures.stored_backup import CONTROL, DIRECTORIES, FILES, StoredBackup, tar
 from walpy.backup import extract
 from walpy.backup.extract import ExtractPlan, PartJob, PartResult, extract_part, relative_name, start_worker
-from walpy.backup.increment import encode_head
+from walpy.backup.increment import Increment, encode_head
+from walpy.backup.newer_pages import NewerPages, PagesReader, PagesWriter
 from walpy.config import Config, Setting
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, StorageUnavailable
 from walpy.storage.base import Chunk, Storage
@@ -228,7 +230,7 @@ def run_flaky(
     errors: list[Exception],
     after: int = 20_000,
     damage: tuple[bytes, bytes] = (b"", b""),
-    increments: frozenset[str] = frozenset(),
+    **of_job: object,
 ) -> list[int]:
     """Extract with these errors first, and this damage (what comes instead of what); returns the reported counts."""
     backup.method = "none"
@@ -237,7 +239,7 @@ def run_flaky(
     archive = extract._workers[0].archive
     archive.storage = Flaky(archive.storage, errors, after, damage)  # type: ignore[assignment]
     counts: list[int] = []
-    extract_part(job_of(backup, increments=increments), counts.append)
+    extract_part(job_of(backup, **of_job), counts.append)
     return counts
 
 
@@ -326,28 +328,54 @@ def test_a_damaged_part_with_an_increment_is_applied_again(
     """In WAL-G, a retry of --reverse-unpack leaves the file short."""
     expected = with_increment(backup, destination, pages)
     after = 512 + 16 + pages * 8196 - 1000
-    run_flaky(backup, plan(destination, retries=3), [DataCorrupt("bad")], after, increments=frozenset({"1"}))
+    run_flaky(
+        backup, plan(destination, retries=3, is_in_place=True), [DataCorrupt("bad")], after, increments=frozenset({"1"})
+    )
     assert (destination / "1").read_bytes() == expected
     assert "trying it again" in caplog.text
+
+
+def test_pages_that_a_damaged_part_spoiled_are_not_forgotten(backup: StoredBackup, destination: Path) -> None:
+    with_increment(backup, destination)
+    damage = b"\xaf\x04\0\0x", b"\xbf\x04\0\0x"  # another page
+    standby = plan(destination, retries=3, is_in_place=True)
+    with pytest.raises(DataCorrupt, match="came damaged and was applied to wrong pages of '1'") as raised:
+        run_flaky(backup, standby, [DataCorrupt("bad")], 9_800_000, damage, increments=frozenset({"1"}))
+    assert "restore again" in raised.value.hint
 
 
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
-        (b"wi1U\0\0\xfa", b"wi1U\0\0\xf0"),  # a smaller file, which cuts what was there
+        (b"", b""),
+        (b"wi1U\0\0\xfa", b"wi1U\0\0\xf0"),  # a smaller file, of which less is wanted
         (b"\xaf\x04\0\0x", b"\xbf\x04\0\0x"),  # another page
     ],
 )
-def test_pages_that_a_damaged_part_spoiled_are_not_forgotten(
-    good: bytes, bad: bytes, backup: StoredBackup, destination: Path
-) -> None:
+def test_a_damaged_part_below_newer_pages(good: bytes, bad: bytes, backup: StoredBackup, destination: Path) -> None:
+    """Tried again, it is as new; but not when a wrong page was written, which no older backup need have."""
     with_increment(backup, destination)
-    errors: list[Exception] = [DataCorrupt("bad")]
-    with pytest.raises(DataCorrupt, match="came damaged and was applied to wrong pages of '1'") as raised:
-        run_flaky(
-            backup, plan(destination, retries=3), errors, 9_800_000, damage=(good, bad), increments=frozenset({"1"})
-        )
-    assert "restore again" in raised.value.hint
+    (destination / "1").write_bytes(b"n" * 8192 + bytes(1999 * 8192))
+    (destination / "journal").mkdir()
+    newest = Increment(2000 * 8192, array("I", [0]), 8192, iter(()))
+    with PagesWriter(str(destination / "newer")) as pages:
+        pages.add("1", NewerPages.of(newest))
+    part = backup.object("part_001").with_suffix("")  # without a codec
+    (destination / "journal" / part.parent.parent.name).mkdir()
+    (destination / "journal/lock").touch()
+    chain = plan(destination, retries=3, journal=str(destination / "journal"))
+    job = {"increments": frozenset({"1"}), "newer": {"1": str(destination / "newer")}}
+    if good:
+        with pytest.raises(DataCorrupt, match="came damaged and was applied to wrong pages of '1'"):
+            run_flaky(backup, chain, [DataCorrupt("bad")], 9_800_000, (good, bad), **job)
+        return
+    run_flaky(backup, chain, [DataCorrupt("bad")], 9_800_000, **job)
+    expected = b"n" * 8192 + b"x" * (1199 * 8192) + bytes(800 * 8192)
+    assert (destination / "1").read_bytes() == expected
+    (record,) = (destination / "journal").rglob("*.pages")
+    together = PagesReader({"1": str(record)}).of("1")
+    assert together
+    assert together == NewerPages(2000 * 8192, 2000 * 8192, 8192, b"\1" * 1200)
 
 
 def test_below_a_delta_directories_and_links_are_made_only_when_wanted(backup: StoredBackup, destination: Path) -> None:

@@ -1,8 +1,10 @@
 """backup-fetch of chains, in this process, on small chains that say for each file what each member holds of it."""
 
 import os
+import random
 import stat
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from walpy.backup.catalog import BackupSelector
 from walpy.backup.entry import FileEntry
 from walpy.backup.fetch import FetchOptions, FetchSummary, backup_fetch
 from walpy.backup.files_metadata import FilesMetadata
+from walpy.backup.increment import encode_head
 from walpy.backup.model import Spec, Tablespace
 from walpy.backup.timestamp import ZERO_TIME
 from walpy.config import Config
@@ -92,6 +95,64 @@ def test_a_file_is_what_it_was(history: str, reverse: bool, chain: StoredChain, 
     assert stat.S_IMODE((destination / TABLE.strip("/")).stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_any_history(seed: int, chain: StoredChain, destination: Path) -> None:
+    """Files that grow, shrink and change at random, small and large ones, against the same changes in memory."""
+    chosen = random.Random(seed)
+    names = [f"/base/1/{number}" for number in range(4)]
+    now = {name: [chosen.choice("abc") for _ in range(chosen.choice([0, 3, 90]))] for name in names}
+    chain.add({name: pages("".join(now[name])) for name in names})
+    for step in range(5):
+        whole, changed, skipped = {}, {}, []
+        for name in names:
+            kind = chosen.choice(["whole", "changed", "changed", "changed", "skipped"])
+            if kind == "skipped":
+                skipped.append(name)
+                continue
+            size = max(0, len(now[name]) + chosen.choice([0, 0, 0, 2, -2, 40, -40, -200]))
+            new = {page: "VWXYZ"[step] for page in range(size) if chosen.random() < chosen.choice([0, 0.1, 0.9])}
+            if kind == "whole":
+                now[name] = ["w"] * size
+                whole[name] = pages("w" * size)
+                continue
+            now[name] = (now[name] + ["."] * size)[:size]
+            for page, letter in new.items():
+                now[name][page] = letter
+            changed[name] = increment(size, new)
+        chain.add(whole, changed, skipped)
+    fetched(chain.store(), destination)
+    assert {name: table(destination, name) for name in names} == {name: "".join(now[name]) for name in names}
+
+
+def test_each_page_is_written_once(chain: StoredChain, destination: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the next backup changes need not be written before."""
+    chain.add({TABLE: pages("a" * 100), "/base/1/2": pages("b" * 40)})
+    for letter in "WXYZ":
+        chain.add({}, {TABLE: increment(100, dict.fromkeys(range(0, 100, 2), letter))}, ["/base/1/2"])
+    written: Counter[str] = Counter()
+    for name in ("write", "pwrite"):
+        call = getattr(os, name)
+
+        def counting(descriptor: int, data: bytes, *rest: int, call: Callable[..., int] = call) -> int:
+            written[os.readlink(f"/proc/self/fd/{descriptor}")] += len(data)
+            return call(descriptor, data, *rest)
+
+        monkeypatch.setattr(os, name, counting)
+    fetched(chain.store(), destination, WALG_DOWNLOAD_CONCURRENCY="1")
+    assert table(destination) == "Za" * 50
+    assert written[str(destination / TABLE[1:])] == 100 * PAGE
+    assert written[str(destination / "base/1/2")] == 40 * PAGE
+
+
+def test_pages_of_two_sizes_are_refused(chain: StoredChain, destination: Path) -> None:
+    """One server has one size of pages; a delta of another would be put in wrong places."""
+    chain.add({TABLE: pages("abcd")})
+    chain.add({}, {TABLE: encode_head(4 * PAGE, [1]) + bytes(2 * PAGE)})
+    chain.add({}, {TABLE: increment(4, {0: "X"})})
+    with pytest.raises(DataCorrupt, match="'base/1/1000': increments of one file have pages of 8192 and 16384 bytes"):
+        fetched(chain.store(), destination)
+
+
 def test_files_that_are_new_and_deleted(chain: StoredChain, destination: Path) -> None:
     """A directory of a dropped database does not come back; what WAL-G restores of it is empty."""
     directories = {**DIRECTORIES, "/base/7": 0o700}
@@ -124,10 +185,10 @@ def test_what_is_told(chain: StoredChain, destination: Path, caplog: pytest.LogC
     assert lines[2:-2] == [
         f"Delta from {full} at LSN 0/1000000",
         "Finished extraction of part_001.tar.lz4",
+        "Finished extraction of backup_label.tar.lz4",
+        "Finished extraction of part_001.tar.lz4",
         "Backup extraction complete.",
         f"{full} fetched. Upgrading from LSN 0/1000000 to LSN 0/2000000",
-        "Finished extraction of part_001.tar.lz4",
-        "Finished extraction of backup_label.tar.lz4",
         "Finished extraction of pg_control.tar.lz4",
         "Backup extraction complete.",
     ]

@@ -229,6 +229,33 @@ def test_an_increment_changes_pages_and_size(
     assert open_files() == []
 
 
+@pytest.mark.parametrize("reserves_room", [True, False])
+@pytest.mark.parametrize(("size", "changed"), [(4, [1]), (4, []), (200, [7]), (200, range(0, 200, 2))])
+def test_an_increment_makes_a_file(
+    size: int,
+    changed: Sequence[int],
+    reserves_room: bool,
+    pool: ThreadPoolExecutor,
+    counts: list[int],
+    tmp_path: Path,
+) -> None:
+    """All other pages are zeros, also of a file that is there; runs fill them afterwards, and leave mode and size."""
+    path = tmp_path / "file"
+    for _ in range(2):
+        with FileWriter(pool, counts.append, reserves_room=reserves_room) as writer:
+            data = encode_head(size * PAGE, changed) + b"x" * (PAGE * len(changed))
+            increment = read_increment(len(data), pieces(data, 100_000))
+            writer.write_increment(str(path), 0o640, len(data), increment, is_new=True)
+        expected = [b"x" if number in changed else b"\0" for number in range(size)]
+        assert path.read_bytes() == b"".join(byte * PAGE for byte in expected)
+        free = [number for number in range(size) if number not in changed]
+        with FileWriter(pool, counts.append, reserves_room=reserves_room) as writer:
+            writer.write_runs(str(path), len(free) * PAGE, ((n * PAGE, memoryview(b"y" * PAGE)) for n in free))
+        assert path.read_bytes() == b"".join(byte * PAGE for byte in expected).replace(b"\0", b"y")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert open_files() == []
+
+
 @pytest.mark.parametrize("count", [1, 100])
 def test_an_increment_without_its_file(count: int, writer: FileWriter, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match=r"cannot apply an increment to '.*/lost': the file is missing"), writer:

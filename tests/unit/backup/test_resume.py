@@ -55,7 +55,7 @@ def test_finished_parts_are_kept_and_not_read(
     backup: StoredBackup, destination: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    order = os.listdir(destination / journal.FOLDER / backup.name)
+    order = sorted(path.name for path in (destination / journal.FOLDER / backup.name).glob("part_*"))
     assert order
     restore_objects(backup, keep_damaged=order)
     summary = fetched(backup, destination, RESUME)
@@ -102,7 +102,7 @@ def test_a_file_that_is_not_as_it_was_left_is_done_again(
 def test_a_record_that_was_cut_counts_for_nothing(
     content: bytes | None, backup: StoredBackup, destination: Path
 ) -> None:
-    for record in (destination / journal.FOLDER / backup.name).iterdir():
+    for record in (destination / journal.FOLDER / backup.name).glob("part_*"):
         whole = record.read_bytes()
         record.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1] if content is None else content)
         assert records.read_record(str(record)) is None
@@ -220,18 +220,29 @@ def failing(*_: object) -> None:
 
 @pytest.fixture
 def chain(tmp_path: Path, destination: Path) -> StoredChain:
-    """A full backup and two deltas; the restore failed in the last one, which is sound now."""
+    """A full backup and two deltas; the restore failed in the full one, which comes last and is sound now."""
     (tmp_path / "archive").mkdir()
     chain = StoredChain(tmp_path / "archive")
-    chain.add({CHANGED: pages("abc"), WHOLE: pages("x")})
+    full = chain.add({CHANGED: pages("abc"), WHOLE: pages("x")})
     chain.add({}, {CHANGED: increment(4, {1: "B", 3: "D"})}, [WHOLE])
     newest = chain.add({}, {CHANGED: increment(3, {0: "A"})}, [WHOLE])
-    sound = newest.parts
-    newest.parts = {"part_001": sound["part_001"][:-2000]}
+    sound = full.parts
+    full.parts = {"part_001": sound["part_001"][:-2000]}
     chain.store()
     interrupt(newest, destination)
-    newest.parts = sound
+    full.parts = sound
     chain.store()
+    return chain
+
+
+@pytest.fixture
+def finished(chain: StoredChain, destination: Path, monkeypatch: pytest.MonkeyPatch) -> StoredChain:
+    """The same chain, whose restore failed just before pg_control came."""
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "note_control_file", failing)
+        with pytest.raises(WalpyError, match="interrupted"):
+            fetched(chain.newest, destination, RESUME, chain.newest.name)
+    assert (destination / CHANGED[1:]).read_bytes() == pages("ABc")
     return chain
 
 
@@ -248,56 +259,98 @@ def damage(chain: StoredChain, *numbers: int) -> None:
         chain.members[number].object("part_001").write_bytes(b"damaged")
 
 
+def kept(destination: Path, chain: StoredChain, number: int, ending: str = "") -> Path:
+    """Where the journal has what one member's part brought."""
+    return destination / journal.FOLDER / chain.members[number].name / f"part_001.tar.lz4{ending}"
+
+
 def test_finished_members_of_a_chain_are_not_read(chain: StoredChain, destination: Path) -> None:
-    damage(chain, 0, 1)
+    damage(chain, 1, 2)
     resume_chain(chain, destination)
 
 
-def test_an_increment_that_was_applied_in_part_is_applied_again(chain: StoredChain, destination: Path) -> None:
-    damage(chain, 0, 1)
-    (destination / CHANGED[1:]).write_bytes(pages("ABcDE"))
+def test_a_finished_chain_is_not_read(finished: StoredChain, destination: Path) -> None:
+    damage(finished, 0, 1, 2)
+    resume_chain(finished, destination)
+
+
+def test_what_came_in_part_comes_again(chain: StoredChain, destination: Path) -> None:
+    """Pages of newer backups stay, those of the full one are written again."""
+    damage(chain, 1, 2)
+    (destination / CHANGED[1:]).write_bytes(pages("ABx"))
     resume_chain(chain, destination)
 
 
-def test_what_no_later_backup_changed_is_compared(chain: StoredChain, destination: Path) -> None:
+def test_a_delta_that_was_killed_in_the_middle_is_extracted_again(chain: StoredChain, destination: Path) -> None:
+    """Nothing older had begun: that of the newest stays."""
+    shutil.rmtree(destination / journal.FOLDER / chain.members[0].name)
+    kept(destination, chain, 1).unlink()
+    damage(chain, 2)
+    (destination / CHANGED[1:]).write_bytes(pages("A??"))
+    resume_chain(chain, destination)
+
+
+def test_what_no_later_backup_changed_is_compared(finished: StoredChain, destination: Path) -> None:
     (destination / WHOLE[1:]).write_bytes(pages("y"))
-    resume_chain(chain, destination)
+    resume_chain(finished, destination)
 
 
-def test_after_a_boot_what_later_backups_changed_is_done_again(
-    chain: StoredChain, destination: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("state", ["chain", "finished"])
+def test_after_a_boot_what_several_backups_bring_is_done_again(
+    state: str, request: pytest.FixtureRequest, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "_boot", lambda: "another")
+    """All of it: a machine that stopped may have lost any page."""
+    chain = request.getfixturevalue(state)
+    monkeypatch.setattr(journal, "this_boot", lambda: "another")
     (destination / CHANGED[1:]).write_bytes(pages("lost"))
     resume_chain(chain, destination)
 
 
+@pytest.mark.parametrize("state", ["chain", "finished"])
 def test_after_a_boot_what_a_resumed_restore_has_done_again_is_kept(
-    chain: StoredChain, destination: Path, monkeypatch: pytest.MonkeyPatch
+    state: str, request: pytest.FixtureRequest, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "_boot", lambda: "another")
-    damage(chain, 2)
+    chain = request.getfixturevalue(state)
+    monkeypatch.setattr(journal, "this_boot", lambda: "another")
+    damage(chain, 0)
     with pytest.raises(DataCorrupt):
         fetched(chain.newest, destination, RESUME, chain.newest.name)
     chain.store()
-    damage(chain, 0, 1)
+    damage(chain, 1, 2)
     resume_chain(chain, destination)
 
 
-def test_a_changed_file_that_is_gone_ends_it(chain: StoredChain, destination: Path) -> None:
-    (destination / CHANGED[1:]).unlink()
+def test_after_a_boot_lost_records_are_no_loss(
+    finished: StoredChain, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "this_boot", lambda: "another")
+    for number in (1, 2):
+        kept(destination, finished, number).write_bytes(b"")
+        kept(destination, finished, number, ".pages").write_bytes(b"")
+    resume_chain(finished, destination)
+
+
+@pytest.mark.parametrize("content", [None, pages("AB"), pages("ABcd")])
+def test_a_changed_file_that_is_not_as_it_was_left_ends_it(
+    content: bytes | None, chain: StoredChain, destination: Path
+) -> None:
+    path = destination / CHANGED[1:]
+    path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(BackupError, match="'base/1/16384' is not as the unfinished restore left it"):
         resume_chain(chain, destination)
 
 
-def test_a_lost_record_below_changes_ends_it(chain: StoredChain, destination: Path) -> None:
-    (destination / journal.FOLDER / chain.members[0].name / "part_001.tar.lz4").unlink()
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_lost_record_above_what_has_begun_ends_it(number: int, chain: StoredChain, destination: Path) -> None:
+    """Extracted again, it would cut what older backups have brought since."""
+    kept(destination, chain, number).unlink()
     with pytest.raises(BackupError, match=r"journal has lost part part_001\.tar\.lz4"):
         resume_chain(chain, destination)
 
 
-def test_the_size_of_an_applied_increment_is_compared(chain: StoredChain, destination: Path) -> None:
-    (destination / journal.FOLDER / chain.newest.name).rmdir()  # killed between the two deltas
-    (destination / CHANGED[1:]).write_bytes(pages("aBc"))
-    with pytest.raises(BackupError, match="is not as the unfinished restore left it"):
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 100])
+def test_lost_marks_of_pages_end_it(content: bytes | None, chain: StoredChain, destination: Path) -> None:
+    path = kept(destination, chain, 1, ".pages")
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(BackupError, match=r"journal of the restore has lost '.*part_001\.tar\.lz4\.pages'"):
         resume_chain(chain, destination)
