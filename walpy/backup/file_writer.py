@@ -8,6 +8,7 @@ Memory: BYTES_AHEAD of pieces that wait for their writing, and what holds them a
 
 import os
 import stat
+import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from walpy.wal.files import write_all
 BYTES_AHEAD: Final = 4 << 20  # bytes that wait for their writing
 BATCH_SIZE: Final = 512 << 10  # bytes of small files in one task
 BATCH_FILES: Final = 64  # small files in one task
+BATCH_HELD: Final = 2 << 20  # bytes of pieces from which one task takes runs, few of each perhaps
 
 
 Runs = list[tuple[int, memoryview]]  # offsets in a file, and what belongs there
@@ -125,7 +127,7 @@ class FileWriter:
         self._reserves_room = reserves_room
         self._batch: list[_SmallFile | _SmallChange] = []
         self._batch_size = 0
-        self._pending: deque[tuple[Future[float], int]] = deque()
+        self._pending: deque[tuple[Future[float], int, int]] = deque()  # tasks, bytes written, bytes held
         self._bytes_ahead = 0
 
     def __enter__(self) -> "FileWriter":
@@ -136,7 +138,7 @@ class FileWriter:
             if kind is None:
                 self.flush()
         finally:
-            wait([future for future, _ in self._pending])
+            wait([future for future, *_ in self._pending])
 
     def write(self, path: str, mode: int, size: int, pieces: Iterable[memoryview]) -> None:
         """Write a new file, or replace one. pieces: size bytes together, valid until the end.
@@ -156,7 +158,7 @@ class FileWriter:
             offset = 0
             for piece in pieces:
                 file.hold()
-                self._submit(len(piece), _write_piece, file, piece, offset)
+                self._submit(len(piece), len(piece), _write_piece, file, piece, offset)
                 offset += len(piece)
                 if self._early_flush:
                     self._early_flush.note(file.descriptor, len(piece))
@@ -174,23 +176,28 @@ class FileWriter:
         self._write_runs(change, size, increment.runs, flushes=not is_new)  # an older backup brings what is between
 
     def write_runs(self, path: str, size: int, runs: Iterable[tuple[int, memoryview]]) -> None:
-        """Fill places of a file that is there: runs of at most size bytes, valid until the end."""
-        self._write_runs(_Change(path), size, runs, flushes=True)
+        """Fill places of a file that is there: runs out of size bytes, valid until the end; all size is reported."""
+        written = self._write_runs(_Change(path), size, runs, flushes=True)
+        self._report(size - written)
 
-    def _write_runs(self, change: _Change, size: int, runs: Iterable[tuple[int, memoryview]], *, flushes: bool) -> None:
+    def _write_runs(self, change: _Change, size: int, runs: Iterable[tuple[int, memoryview]], *, flushes: bool) -> int:
+        """Returns how many bytes are reported when they are written."""
         if size < RESERVED_SIZE:
             self._add_small(_SmallChange(change, list(runs)), size)
-            return
+            return size
+        total = 0
         with writing(change.path):
             file = _LargeFile(change.path, change.mode, change.begin())
         try:
-            for group, written in _grouped(runs):
+            for group, written, held in _grouped(runs):
+                total += written
                 file.hold()
-                self._submit(written, _write_runs, file, group)
+                self._submit(written, held, _write_runs, file, group)
                 if self._early_flush and flushes:
                     self._early_flush.note(file.descriptor, written)
         finally:
             file.release()
+        return total
 
     def flush(self) -> None:
         """Wait until everything so far is written."""
@@ -205,18 +212,18 @@ class FileWriter:
 
     def _submit_batch(self) -> None:
         if self._batch:
-            self._submit(self._batch_size, _write_small_files, self._batch)
+            self._submit(self._batch_size, self._batch_size, _write_small_files, self._batch)
             self._batch, self._batch_size = [], 0
 
-    def _submit(self, size: int, function: Callable[..., None], *arguments: object) -> None:
-        self._pending.append((self._pool.submit(_timed, function, *arguments), size))
-        self._bytes_ahead += size
+    def _submit(self, size: int, held: int, function: Callable[..., None], *arguments: object) -> None:
+        self._pending.append((self._pool.submit(_timed, function, *arguments), size, held))
+        self._bytes_ahead += held
         self._wait_for(BYTES_AHEAD)
 
     def _wait_for(self, bytes_ahead: int) -> None:
         while self._pending and (self._bytes_ahead > bytes_ahead or not bytes_ahead):
-            future, size = self._pending.popleft()
-            self._bytes_ahead -= size
+            future, size, held = self._pending.popleft()
+            self._bytes_ahead -= held
             self.seconds += future.result()
             self._report(size)
 
@@ -227,18 +234,30 @@ def _timed(function: Callable[..., None], *arguments: object) -> float:
     return perf_counter() - began
 
 
-def _grouped(runs: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[Runs, int]]:
-    """Runs for one task each, with their bytes: changed pages lie far apart, and a task costs more than a page."""
+def _grouped(runs: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[Runs, int, int]]:
+    """Runs for one task each, with their bytes, and those of the pieces that they hold: each with its first task.
+
+    Changed pages lie far apart, and a task costs more than a page; but a piece of which little is left stays whole.
+    """
     group: Runs = []
-    size = 0
+    size, held = 0, 0
+    last: object = None
     for run in runs:
+        piece = run[1].obj
+        if piece is not last:
+            last = piece
+            piece_size = sys.getsizeof(piece)
+            if group and held + piece_size > BATCH_HELD:
+                yield group, size, held
+                group, size, held = [], 0, 0
+            held += piece_size
         group.append(run)
         size += len(run[1])
         if size >= BATCH_SIZE:
-            yield group, size
-            group, size = [], 0
+            yield group, size, held
+            group, size, held = [], 0, 0
     if group:
-        yield group, size
+        yield group, size, held
 
 
 def _write_small_files(files: list[_SmallFile | _SmallChange]) -> None:

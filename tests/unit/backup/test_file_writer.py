@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -254,6 +255,40 @@ def test_an_increment_makes_a_file(
         assert path.read_bytes() == b"".join(byte * PAGE for byte in expected).replace(b"\0", b"y")
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert open_files() == []
+
+
+def test_pieces_of_which_little_is_written_are_not_held_in_numbers(
+    pool: ThreadPoolExecutor, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where newer backups brought most pages, a page keeps a whole piece of the decoder alive."""
+    gate = threading.Event()
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *arguments: (gate.wait(), pwrite(*arguments))[1])
+    path = tmp_path / "file"
+    path.touch()
+    taken = 0
+
+    def runs() -> Iterator[tuple[int, memoryview]]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield number * PAGE, memoryview(b"x" * MIB)[:PAGE]
+
+    def write() -> None:
+        with FileWriter(pool, counts.append, reserves_room=True) as writer:
+            writer.write_runs(str(path), 100 * MIB, runs())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    before = -1
+    while before != taken:
+        before = taken
+        time.sleep(0.2)
+    gate.set()
+    thread.join()
+    assert 4 <= before <= 8
+    assert path.read_bytes() == b"x" * (100 * PAGE)
+    assert sum(counts) == 100 * MIB  # what was left out is done too
 
 
 @pytest.mark.parametrize("count", [1, 100])
