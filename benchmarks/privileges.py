@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from benchmarks.fresh import VARIABLE, Maker
@@ -67,26 +68,24 @@ def run_unprivileged(work: Path, arguments: Sequence[str]) -> int:
     account = user()
     for path in (work, work / MARK):
         os.chown(path, account.pw_uid, account.pw_gid)
-    maker = Maker(work, account.pw_uid, account.pw_gid)
-    end = maker.other.fileno()
-    process = subprocess.Popen(
-        [sys.executable, "-B", "-m", "benchmarks", *arguments],
-        cwd=code,
-        env={**os.environ, "HOME": str(work), "USER": account.pw_name, VARIABLE: str(end)},
-        user=account.pw_uid,
-        group=account.pw_gid,
-        extra_groups=[],
-        pass_fds=[end],
-    )
-    maker.other.close()
-    server = threading.Thread(target=maker.serve)
-    server.start()
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        return wait(process)
-    finally:
-        server.join()  # the harness has ended, and with it the requests
-        maker.close()
+    with closing(Maker(work, account.pw_uid, account.pw_gid)) as maker:
+        with maker.other as end:
+            process = subprocess.Popen(
+                [sys.executable, "-B", "-m", "benchmarks", *arguments],
+                cwd=code,
+                env={**os.environ, "HOME": str(work), "USER": account.pw_name, VARIABLE: str(end.fileno())},
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=[],
+                pass_fds=[end.fileno()],
+            )
+        server = threading.Thread(target=maker.serve)
+        server.start()
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return wait(process)
+        finally:
+            server.join()  # the harness has ended, and with it the requests
 
 
 def wait(process: "subprocess.Popen[bytes]") -> int:

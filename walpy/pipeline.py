@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -370,7 +370,8 @@ def _work(connection: Connection, task: "_Task[object, object]") -> None:
             job = pickle.loads(jobs.get())
             channel.send(_Done(task.function(job, channel.report)))
     except Exception as error:  # noqa: BLE001 - the worker boundary: whatever it is, the parent raises it
-        channel.send(_failure(error))
+        with suppress(OSError):  # a parent that is gone has no use for it, and may be what failed
+            channel.send(_failure(error))
         threading.Event().wait()  # the parent closes the connection, which ends this process
 
 

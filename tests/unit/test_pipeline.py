@@ -379,3 +379,22 @@ exit_now(0)
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("300.0\n", "")
     assert list(folder.iterdir()) == []
+
+
+LONELY_WORKER = """
+import os, pickle, socket, threading
+from multiprocessing.connection import Connection
+from walpy.pipeline import _Task, _work
+
+parent, worker = (Connection(end.detach()) for end in socket.socketpair())
+parent.send_bytes(pickle.dumps("job"))
+socket.socket(fileno=os.dup(parent.fileno())).shutdown(socket.SHUT_RD)
+threading.Timer(0.5, parent.close).start()
+_work(worker, _Task(lambda job, report: job, None, (), {}))
+"""
+
+
+def test_a_worker_whose_parent_takes_no_result_says_nothing() -> None:
+    """The parent is going away, and the worker writes before it notices: nobody wants to read Python's words."""
+    ended = subprocess.run([sys.executable, "-c", LONELY_WORKER], capture_output=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")

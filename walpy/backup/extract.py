@@ -210,8 +210,8 @@ def _check_repeated(job: PartJob, extraction: "_Extraction", failed: Iterable["_
     Files that a part makes, and pages that are written again, are as new.
     """
     for earlier in failed:
-        for name, pages in earlier.increments.items():
-            if extraction.increments.get(name) != pages:
+        for name, pages in earlier.changes.items():
+            if extraction.changes.get(name) != pages:
                 raise DataCorrupt(
                     f"part {job.object_name!r} came damaged and was applied to wrong pages of {name!r}",
                     "The archive is sound: restore again, into an empty directory.",
@@ -285,9 +285,7 @@ class _Extraction:
     plan: ExtractPlan
     job: PartJob
     files: dict[str, FileRecord] = field(default_factory=dict)  # in their order
-    increments: dict[str, "tuple[int, array[int]]"] = field(
-        default_factory=dict
-    )  # of files that were there: sizes, and pages written
+    changes: dict[str, "tuple[int, array[int]]"] = field(default_factory=dict)  # of files that were there: size, pages
     directories: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
@@ -353,7 +351,7 @@ class _Extraction:
         """Write a whole file, or what newer backups have left of it."""
         newer = self.newer.of(name)
         if newer is not None:
-            self.increments[name] = (size, array("I"))
+            self.changes[name] = (size, array("I"))
             writer.write_runs(path, size, newer.missing(whole_file(reader.data())))
             return FileRecord(newer.size, "")
         if not self.plan.journal:
@@ -368,7 +366,7 @@ class _Extraction:
         increment = _increment(name, size, reader)
         with writing(path):
             make_for_increment(path, increment)
-        self.increments[name] = (increment.file_size, increment.blocks)  # before the first of them is written
+        self.changes[name] = (increment.file_size, increment.blocks)  # before the first of them is written
         writer.write_increment(path, mode, size, increment)
         return FileRecord(increment.file_size, "")
 
@@ -383,7 +381,7 @@ class _Extraction:
         if newer is None:
             writer.write_increment(path, mode, size, increment, is_new=True)
             return together
-        self.increments[name] = (increment.file_size, increment.blocks)
+        self.changes[name] = (increment.file_size, increment.blocks)
         writer.write_runs(path, size, newer.missing(increment.runs))
         return together
 
