@@ -20,6 +20,7 @@ from typing import BinaryIO, Final, NamedTuple, Self
 import lz4.block
 
 from walpy.backup.increment import Increment
+from walpy.backup.records import writing_journal
 from walpy.errors import BackupError, DataCorrupt
 
 _INDEX_PLACE: Final = struct.Struct("<Q")  # at the end of the file: where its index begins
@@ -103,14 +104,14 @@ class PagesWriter:
         self._path = path
         self._index: dict[str, tuple[int, ...]] = {}
         self._size = 0
-        with _writing(path):
+        with writing_journal(path):
             self._file = open(f"{path}.new", "wb")  # noqa: SIM115 - closed at the end
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file, _writing(self._path):
+        with self._file, writing_journal(self._path):
             if kind is None:
                 self._file.write(json.dumps(self._index).encode() + _INDEX_PLACE.pack(self._size))
                 self._file.close()
@@ -119,7 +120,7 @@ class PagesWriter:
     def add(self, name: str, pages: NewerPages) -> None:
         """Add a file; a later one of the same name counts."""
         data = lz4.block.compress(pages.marks)
-        with _writing(self._path):
+        with writing_journal(self._path):
             self._file.write(data)
         self._index[name] = (self._size, len(data), pages.size, pages.limit, pages.page_size)
         self._size += len(data)
@@ -169,14 +170,6 @@ def _read_index(file: BinaryIO) -> dict[str, list[int]]:
     file.seek(place)
     index: dict[str, list[int]] = json.loads(file.read(end - place))
     return index
-
-
-@contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BackupError(f"cannot write the journal {path!r}: {error.strerror or error}") from error
 
 
 @contextmanager

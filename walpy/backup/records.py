@@ -7,6 +7,7 @@ power loss has cut is none. Memory: the names of one part's files.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -43,18 +44,25 @@ class PartRecord:
 
     def write(self, path: str) -> None:
         """Write it. Raises BackupError."""
-        try:
+        with writing_journal(path):
             with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{line}\n" for line in self._lines())
             os.replace(f"{path}.new", path)
-        except OSError as error:
-            raise BackupError(f"cannot write the journal {path!r}: {error.strerror or error}") from error
 
     def _lines(self) -> Iterator[str]:
         yield json.dumps([self.boot, self.size, self.directories, self.links])
         for name, record in self.files.items():
             yield json.dumps([name, *record])
         yield json.dumps(len(self.files))
+
+
+@contextmanager
+def writing_journal(path: str) -> Iterator[None]:
+    """Name the journal's file in errors of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise BackupError(f"cannot write the journal {path!r}: {error.strerror or error}") from error
 
 
 def read_record(path: str) -> PartRecord | None:

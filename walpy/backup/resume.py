@@ -24,19 +24,20 @@ def extract_or_keep(job: PartJob, report: Callable[[int], None]) -> PartResult:
         return extract_part(job, report)
     path = record_path(journal, job.object_name)
     record = read_record(path)
-    is_left = record is not None and record.boot == worker_plan().boot
-    if job.must_be_recorded and job.increments and not is_left:
+    is_same_boot = record is not None and record.boot == worker_plan().boot
+    if job.must_be_recorded and job.increments and not is_same_boot:
         raise BackupError(f"the journal has lost part {job.part}, and older backups were extracted after it", HINT)
     if record is not None:
-        return _complete(job, record, path, report)
+        return _complete(job, record, path, report, is_same_boot=is_same_boot)
     result = extract_part(job, report)
     _record_of(result, result.records).write(path)
     return replace(result, records={})
 
 
-def _complete(job: PartJob, record: PartRecord, path: str, report: Callable[[int], None]) -> PartResult:
+def _complete(
+    job: PartJob, record: PartRecord, path: str, report: Callable[[int], None], *, is_same_boot: bool
+) -> PartResult:
     lost = []
-    is_same_boot = record.boot == worker_plan().boot
     for name, file in record.files.items():
         if _is_kept(name, file, is_same_boot=is_same_boot):
             report(file.size)

@@ -188,10 +188,11 @@ def test_what_waits_for_its_writing_is_bounded(
 PAGE = 8192
 
 
-def apply(writer: FileWriter, path: Path, page_count: int, changed: Sequence[int]) -> None:
+def apply(writer: FileWriter, path: Path, page_count: int, changed: Sequence[int], *, is_new: bool = False) -> None:
     """Write an increment: the changed pages are full of x."""
     data = encode_head(page_count * PAGE, changed) + b"x" * (PAGE * len(changed))
-    writer.write_increment(str(path), 0o640, len(data), read_increment(len(data), pieces(data, 100_000)))
+    increment = read_increment(len(data), pieces(data, 100_000))
+    writer.write_increment(str(path), 0o640, len(data), increment, is_new=is_new)
 
 
 @pytest.mark.parametrize("reserves_room", [True, False])
@@ -244,9 +245,7 @@ def test_an_increment_makes_a_file(
     path = tmp_path / "file"
     for _ in range(2):
         with FileWriter(pool, counts.append, reserves_room=reserves_room) as writer:
-            data = encode_head(size * PAGE, changed) + b"x" * (PAGE * len(changed))
-            increment = read_increment(len(data), pieces(data, 100_000))
-            writer.write_increment(str(path), 0o640, len(data), increment, is_new=True)
+            apply(writer, path, size, changed, is_new=True)
         expected = [b"x" if number in changed else b"\0" for number in range(size)]
         assert path.read_bytes() == b"".join(byte * PAGE for byte in expected)
         free = [number for number in range(size) if number not in changed]
