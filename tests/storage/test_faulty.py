@@ -1,6 +1,8 @@
 """The contract over a storage that fails every few calls, with the retry policy in between; and the fault fixtures."""
 
 import http.client
+import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +32,30 @@ class RetryingStorage:
         self._storage = storage
         self._policy = policy
         self.url = storage.url
-        self.put = storage.put
         self.close = storage.close
+        self._changes: Counter[str] = Counter()  # by name; odd while a put is under way
+        self._changed = threading.Condition()
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, create_only: bool = False) -> int:
+        self._note_change(name)
+        try:
+            return self._storage.put(name, chunks, create_only=create_only)
+        finally:
+            self._note_change(name)
+
+    def _note_change(self, name: str) -> None:
+        with self._changed:
+            self._changes[name] += 1
+            self._changed.notify_all()
+
+    def version(self, name: str) -> tuple[StoredObject, int]:
+        """Tells versions apart, which time and size alone do not: two may be written within a tick of the clock."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes[name] % 2 == 0, 1.0)
+            changes = self._changes[name]
+        if changes % 2:
+            raise DataCorrupt("the object is being changed")
+        return self.stat(name), changes
 
     def call(self, function: Callable[[], T]) -> T:
         return self._policy.call(function, what="call")
@@ -73,8 +97,8 @@ class ResumingReader:
         self._policy = policy
         self._name = name
         self._offset = offset
-        self._version = storage.stat(name)
-        rest = max(0, self._version.size - offset)
+        self._version = storage.version(name)
+        rest = max(0, self._version[0].size - offset)
         self._size = rest if size is None else min(size, rest)
 
     @property
@@ -86,7 +110,7 @@ class ResumingReader:
 
     def _rest(self, position: int) -> Generator[Chunk, None, None]:
         with self._storage.open_once(self._name, self._offset + position, self._size - position) as reader:
-            if self._storage.stat(self._name) != self._version:
+            if self._storage.version(self._name) != self._version:
                 raise DataCorrupt("the object changed")
             yield from reader
 

@@ -44,10 +44,10 @@ def pieces(data: bytes, size: int = MIB) -> list[memoryview]:
     return [memoryview(data)[start : start + size] for start in range(0, len(data), size)]
 
 
-def open_files() -> Sequence[str]:
-    """What this process has open below a test's folder."""
+def open_files(folder: Path) -> Sequence[str]:
+    """What this process has open below a folder."""
     links = (Path("/proc/self/fd") / number for number in os.listdir("/proc/self/fd"))
-    return [target for link in links if link.is_symlink() and "/test_" in (target := os.readlink(link))]
+    return [target for link in links if link.is_symlink() and (target := os.readlink(link)).startswith(f"{folder}/")]
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE - 1, LARGE, 3 * MIB + 17, 20 * MIB + 1])
@@ -61,7 +61,7 @@ def test_a_file_has_its_bytes_and_its_mode(
     assert (tmp_path / "file").read_bytes() == data
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
     assert sum(counts) == size
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 def test_many_files_of_all_sizes(writer: FileWriter, counts: list[int], tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_links_are_not_followed(size: int, writer: FileWriter, tmp_path: Path) -
     with pytest.raises(BackupError, match=r"cannot write '.*/link'"), writer:
         writer.write(str(tmp_path / "link"), 0o600, size, pieces(bytes(size)))
     assert not (tmp_path / "elsewhere").exists()
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [1, LARGE])
@@ -109,7 +109,7 @@ def test_what_fails_for_an_earlier_file_is_raised(size: int, writer: FileWriter,
 
     with pytest.raises(BackupError, match=r"cannot write '.*/missing/file': No such file"), writer:
         write_all()
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 def test_a_full_disk_names_the_large_file(writer: FileWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_full_disk_names_the_large_file(writer: FileWriter, tmp_path: Path, mo
     monkeypatch.setattr(file_writer, "reserve", no_room)
     with pytest.raises(BackupError, match=r"cannot write '.*/file': No space left on device"), writer:
         writer.write(str(tmp_path / "file"), 0o600, LARGE, pieces(bytes(LARGE)))
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 def test_a_piece_that_cannot_be_written_names_its_file(
@@ -131,7 +131,7 @@ def test_a_piece_that_cannot_be_written_names_its_file(
     monkeypatch.setattr(os, "pwrite", broken)
     with pytest.raises(BackupError, match=r"cannot write '.*/file': Input/output error"), writer:
         writer.write(str(tmp_path / "file"), 0o600, 3 * MIB, pieces(bytes(3 * MIB)))
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [2, 2 * MIB])
@@ -142,7 +142,7 @@ def test_a_reader_that_fails_leaves_nothing_open(size: int, writer: FileWriter, 
 
     with pytest.raises(_NoRoom), writer:
         writer.write(str(tmp_path / "file"), 0o600, size, failing())
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 def test_short_writes_are_continued(writer: FileWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_an_increment_changes_pages_and_size(
             assert data[number * PAGE : (number + 1) * PAGE] == expected * PAGE
         assert len(data) == new * PAGE
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("reserves_room", [True, False])
@@ -253,7 +253,7 @@ def test_an_increment_makes_a_file(
             writer.write_runs(str(path), len(free) * PAGE, ((n * PAGE, memoryview(b"y" * PAGE)) for n in free))
         assert path.read_bytes() == b"".join(byte * PAGE for byte in expected).replace(b"\0", b"y")
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert open_files() == []
+    assert open_files(tmp_path) == []
 
 
 def test_pieces_of_which_little_is_written_are_not_held_in_numbers(
