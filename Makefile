@@ -3,6 +3,7 @@
 # make check         the static half alone: format, lint, types
 # make test-matrix   the suite's PostgreSQL part on 13 to 18
 # make test-servers  the storage suite on servers that check signatures and preconditions
+# make test-systemd  the daemon's unit under a systemd of its own, in an emulated machine (root; see tests/systemd)
 # make bench         the benchmarks (see benchmarks/README.md); BENCH_ARGS="--only backup" for some rows
 # make bench-quick   the same on a tenth of the data, to see that every row works
 
@@ -11,7 +12,7 @@ BENCH_ARGS ?=
 # More than cores: much of the suite waits for servers.
 WORKERS ?= 3
 
-.PHONY: demo test check test-matrix test-servers bench bench-quick clean
+.PHONY: demo test check test-matrix test-servers test-systemd bench bench-quick clean
 
 demo:
 	@sh tests/setup.sh demo
@@ -38,6 +39,10 @@ test-matrix:
 test-servers:
 	@sh tests/setup.sh test
 	@sh tests/servers/run.sh $$(readlink -f .venv)/bin/python -m pytest -m servers $(PYTEST_ARGS)
+
+test-systemd:
+	@sh tests/setup.sh demo
+	@sh tests/systemd/boot.sh
 
 bench:
 	@sh tests/setup.sh test

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 WATCHDOG_SECONDS = 30.0  # as WAL-G, when systemd names no interval
+SEND_SECONDS = 5.0  # for a state, when nobody reads them: the daemon serves, and ends, all the same
 
 
 class Notifier:
@@ -35,4 +36,5 @@ class Notifier:
     def _send(self, state: str) -> None:
         if self._address:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+                notify.settimeout(SEND_SECONDS)
                 notify.sendto(state.encode(), self._address)

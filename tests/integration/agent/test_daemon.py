@@ -248,10 +248,9 @@ def test_systemd_is_told(start: Callable[..., Daemon], site: Site) -> None:
         reload = next(state for state in states if state.startswith(b"RELOADING=1\nMONOTONIC_USEC="))
         assert b"READY=1" in states[states.index(reload) :]
         daemon.process.send_signal(signal.SIGTERM)
-        daemon.process.wait(SECONDS)
-        last = b""
-        while last != b"STOPPING=1":
-            last = notify.recv(100)
+        while notify.recv(100) != b"STOPPING=1":
+            pass
+        assert daemon.process.wait(SECONDS) == 0
 
 
 def test_what_stands_at_its_path_is_respected(daemon: Daemon, site: Site) -> None:
