@@ -100,15 +100,22 @@ class DeltaRecorder:
 def _forget_lasts(records: "Records", last: str, segment_size: int) -> None:
     """Forget the last segments of groups, from one on, that neither their own map nor the next one needs any more.
 
-    Each tells the one before it that its group is stored, and stays while that waits for its own map.
+    Whoever stores a map marks its last segment first and looks here then: of two at once, the second sees both.
     """
-    before: list[str] = []
-    while records.is_mapped(following := group_of(following_segment(last, segment_size), segment_size)[-1]):
-        group, names = group_of(last, segment_size), records.names()
-        is_needless = records.is_mapped(last) or names.isdisjoint(group[:-1])
-        if is_needless and not (before and names.issuperset(before)):
+    while _is_stored(records, following := group_of(following_segment(last, segment_size), segment_size), segment_size):
+        if records.is_mapped(last) or records.names().isdisjoint(group_of(last, segment_size)[:-1]):
             records.remove([last])
-        last, before = following, group
+        last = following[-1]
+
+
+def _is_stored(records: "Records", group: list[str], segment_size: int) -> bool:
+    """Whether the map of a group is stored: its last segment says so, or is forgotten as one behind it said so."""
+    if records.is_mapped(group[-1]):
+        return True
+    names = records.names()
+    behind = (name for name in names if name > group[-1] and name[:8] == group[0][:8])
+    lasts = (name for name in behind if name == group_of(name, segment_size)[-1])
+    return names.isdisjoint(group) and any(records.is_mapped(name) for name in lasts)
 
 
 def _map(records: "Records", group: list[str], head: bytes) -> tuple[bytes, Iterator[bytes]]:

@@ -132,11 +132,11 @@ def test_by_several_at_once(data: DataDirectory, archive: Archive) -> None:
     assert read_map(archive, GROUP)[0] == expected(wal)[0]
 
 
-def long_wal() -> tuple[dict[str, bytes], list[list[str]]]:
-    """Segments of three groups, a record from each group to the next; and their names, before and by group."""
+def long_wal(*, is_linked: bool = True) -> tuple[dict[str, bytes], list[list[str]]]:
+    """Segments of three groups, a record from each group to the next if linked; their names, before and by group."""
     records = []
     for number in range(50):
-        is_long = number in (0, 16, 32)
+        is_long = is_linked and number in (0, 16, 32)
         records.append(record(blocks=[block(number)], main=bytes(3 * MIB // 2)) if is_long else switch())
     segments = lay_out(records, pages=128, first=FIRST_NUMBER, system=SYSTEM_IDENTIFIER)
     wal = {segment_name(1, FIRST_NUMBER + index, MIB): data for index, data in enumerate(segments)}
@@ -158,6 +158,34 @@ def test_groups_that_are_complete_before_those_before_them(
         } | set(
             Joint(read_segment(wal[following_segment(names[0], MIB, -1)]).head).add(read_segment(wal[names[0]])).places
         )
+    assert [path.name for path in folder(data).iterdir()] == groups[-1][-1:]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 0), (2, 1, 0), (0, 2, 1), (2, 0, 1)])
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_groups_whose_last_segments_come_in_any_order(
+    order: tuple[int, ...], is_linked: bool, data: DataDirectory, archive: Archive
+) -> None:
+    wal, groups = long_wal(is_linked=is_linked)
+    before, *whole = groups
+    push(archive, data, wal, before + [name for names in whole for name in names[:-1]])
+    for number in order:
+        push(archive, data, wal, whole[number][-1:])
+    assert maps(archive) == [f"wal_005/{names[0]}_delta.lz4" for names in whole]
+    assert [path.name for path in folder(data).iterdir()] == groups[-1][-1:]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_groups_that_are_complete_at_once(turn: int, data: DataDirectory, archive: Archive) -> None:
+    wal, groups = long_wal(is_linked=bool(turn % 2))
+    before, *whole = groups
+    push(archive, data, wal, before + [name for names in whole for name in names[:-1]])
+    threads = [threading.Thread(target=push, args=(archive, data, wal, names[-1:])) for names in whole]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert maps(archive) == [f"wal_005/{names[0]}_delta.lz4" for names in whole]
     assert [path.name for path in folder(data).iterdir()] == groups[-1][-1:]
 
 
