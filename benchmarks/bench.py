@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.data.cluster import Cluster, program
+from benchmarks.data.cluster import PREFERRED, Cluster, program
 from benchmarks.data.make import Data
 from benchmarks.floors import Speed, codec_speed
 from benchmarks.machine import CORES
@@ -96,10 +96,10 @@ class Bench:
                 self.commands[name] = False
         return self.commands[name]
 
-    def cluster(self, directory: Path) -> Cluster:
-        """The server of a data directory, started when it does not run."""
+    def cluster(self, directory: Path, major: int = PREFERRED) -> Cluster:
+        """The server of a data directory, of this major, started when it does not run."""
         if directory not in self.clusters:
-            cluster = Cluster(directory, self.environment)
+            cluster = Cluster(directory, self.environment, major)
             cluster.stop()  # a run that was killed may have left it
             self.services.pids.add(cluster.start())
             self.clusters[directory] = cluster

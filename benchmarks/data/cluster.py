@@ -23,25 +23,47 @@ SETTINGS = {
 }
 
 
-def program(name: str) -> Path:
-    """Path of a program of PostgreSQL: of WALPY_POSTGRES_<major>, Debian's directories, or PATH. Raises LookupError."""
-    majors = sorted(MAJORS, key=lambda major: major != PREFERRED)
-    named = [os.environ.get(f"WALPY_POSTGRES_{major}") or f"/usr/lib/postgresql/{major}/bin" for major in majors]
-    for directory in named:
-        if (Path(directory) / "initdb").exists() and (Path(directory) / name).exists():
-            return Path(directory) / name
+def program(name: str, major: int = PREFERRED) -> Path:
+    """Path of a program of PostgreSQL, of this major if it is there. Raises LookupError.
+
+    Looked for in WALPY_POSTGRES_<major>, Debian's directories and PATH.
+    """
+    for other in sorted(MAJORS, key=lambda other: other != major):
+        if has_server(other) and (binaries(other) / name).exists():
+            return binaries(other) / name
     found = shutil.which(name)
     if found is None:
         raise LookupError(f"no {name} of PostgreSQL here")
     return Path(found)
 
 
-class Cluster:
-    """One data directory and its server, at a socket beside it."""
+def server_since(oldest: int) -> int:
+    """The major of a server that is here, not older than this one. Raises LookupError."""
+    found = next((major for major in MAJORS if major >= oldest and has_server(major)), None)
+    if found is None:
+        raise LookupError(
+            f"no server of PostgreSQL {oldest} or later here (WALPY_POSTGRES_{oldest} names its programs)"
+        )
+    return found
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+
+def has_server(major: int) -> bool:
+    """Whether the programs of a server are here."""
+    return (binaries(major) / "initdb").exists()
+
+
+def binaries(major: int) -> Path:
+    """Where a major's programs would be."""
+    return Path(os.environ.get(f"WALPY_POSTGRES_{major}") or f"/usr/lib/postgresql/{major}/bin")
+
+
+class Cluster:
+    """One data directory and its server, of this major, at a socket beside it."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str], major: int = PREFERRED) -> None:
         self.directory = directory
         self._base = environment
+        self._major = major
 
     @property
     def sockets(self) -> Path:
@@ -63,7 +85,7 @@ class Cluster:
     def initialise(self, settings: Mapping[str, str]) -> None:
         """Make the data directory: checksums, superuser postgres, locale C."""
         options = ["-k", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
-        self.call(str(program("initdb")), "-D", str(self.directory), *options)
+        self.call(str(program("initdb", self._major)), "-D", str(self.directory), *options)
         self.configure(settings)
 
     def configure(self, settings: Mapping[str, str]) -> None:
@@ -75,14 +97,14 @@ class Cluster:
         """Start the server; its process."""
         options = f"-k {self.sockets} -p 5432"
         log = str(self.sockets / "server.log")
-        control = [str(program("pg_ctl")), "-D", str(self.directory), "-l", log]
+        control = [str(program("pg_ctl", self._major)), "-D", str(self.directory), "-l", log]
         self.call(*control, "-w", "-t", str(START_SECONDS), "-o", options, "start")
         return int((self.directory / "postmaster.pid").read_text().split("\n", 1)[0])
 
     def stop(self) -> None:
         """Stop the server, if it runs, after a checkpoint."""
         if (self.directory / "postmaster.pid").exists():
-            control = [str(program("pg_ctl")), "-D", str(self.directory), "-t", str(START_SECONDS)]
+            control = [str(program("pg_ctl", self._major)), "-D", str(self.directory), "-t", str(START_SECONDS)]
             subprocess.call([*control, "-m", "fast", "-w", "stop"], env=self.environment, stdout=subprocess.DEVNULL)
 
     def execute(self, *statements: str) -> str:

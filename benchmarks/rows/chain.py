@@ -14,7 +14,7 @@ from benchmarks.data.plan import ACCOUNTS_PER_PAGE
 from benchmarks.measure import run
 from benchmarks.model import OWN, Absent, Command, Plan, Variant
 from benchmarks.rows.backup import ROUNDS
-from benchmarks.rows.delta import DELTA, SETTLED, backups, copy_of_big
+from benchmarks.rows.delta import DELTA, backups, copy_of_big, settle
 from benchmarks.rows.restore import variant
 from benchmarks.tools.walg_like import Place, place, settings
 
@@ -26,7 +26,7 @@ ORDERS = {"": (), ", reverse": ("--reverse-unpack", "--skip-redundant-tars")}
 def chain_plan(bench: Bench, codec: str) -> Plan:
     """backup-fetch of the last backup of a chain by walpy and WAL-G, forward and reverse."""
     cluster = bench.cluster(copy_of_big(bench, "chain"))
-    cluster.execute(SETTLED, "checkpoint")
+    settle(cluster)
     programs = [program for program in (OWN, "wal-g") if program in bench.programs]
     places = {program: place(bench, f"{program}-chain", "file") for program in programs}
     apart = ACCOUNTS_PER_PAGE * 100 // PERCENT

@@ -1,6 +1,7 @@
 """A delta backup after a part of the pages changed: a copy of the big cluster, each program on its own full backup.
 
-On PostgreSQL 17 and later the server keeps WAL summaries, which walpy takes the changed pages from.
+From PostgreSQL 17 on a server can keep WAL summaries, which walpy takes the changed pages from: a row of its own, on a
+cluster of such a server with the same tables.
 """
 
 import shutil
@@ -8,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.data.cluster import Cluster
+from benchmarks.data.cluster import SETTINGS, Cluster, server_since
 from benchmarks.data.plan import ACCOUNTS_PER_PAGE
+from benchmarks.data.wal import load
 from benchmarks.measure import run
 from benchmarks.model import OWN, Absent, Plan, Variant
 from benchmarks.rows.backup import ROUNDS
@@ -20,24 +22,49 @@ from benchmarks.tools.walg_like import TUNED, Place, place, settings
 SUMMARIES_SINCE = 17
 SENTINEL = "_backup_stop_sentinel.json"
 DELTA = "_D_"  # in the name of a delta backup
-SETTLED = "vacuum (freeze) pgbench_accounts"  # else the first scan sets hint bits, and all pages have changed
 
 
-def delta_plan(bench: Bench, codec: str, percent: int) -> Plan:
-    """Every program's delta (pgBackRest: differential) backup after one row on so many of 100 pages was updated."""
-    cluster = bench.cluster(copy_of_big(bench, f"delta-{percent}"))
-    cluster.execute(SETTLED, "checkpoint")
-    if int(cluster.execute("show server_version_num")) // 10000 >= SUMMARIES_SINCE:
-        cluster.execute("alter system set summarize_wal = on", "select pg_reload_conf()", "checkpoint")
-    entries: list[Variant | Absent] = [
+def delta_plan(bench: Bench, codec: str, percent: int, name: str = "") -> Plan:
+    """Every program's delta (pgBackRest: differential) backup after one row on so many of 100 pages was updated.
+
+    name: of the row's folder, where none has it before in the same run.
+    """
+    cluster = bench.cluster(copy_of_big(bench, name or f"delta-{percent}"))
+    settle(cluster)
+    entries = [*both(bench, cluster, codec), with_pgbackrest(bench, cluster, codec)]
+    return changed_plan(bench, cluster, entries, percent)
+
+
+def summaries_plan(bench: Bench, codec: str, percent: int) -> Plan:
+    """The same on a server that keeps WAL summaries. Raises LookupError where there is none."""
+    major = server_since(SUMMARIES_SINCE)
+    directory = bench.folder("delta-summaries") / "data"
+    Cluster(directory, bench.environment, major).initialise({**SETTINGS, "summarize_wal": "on"})
+    cluster = bench.cluster(directory, major)
+    load(cluster, bench.data.plan)
+    settle(cluster)
+    return changed_plan(bench, cluster, both(bench, cluster, codec), percent)
+
+
+def both(bench: Bench, cluster: Cluster, codec: str) -> list[Variant | Absent]:
+    """Deltas of walpy and of WAL-G."""
+    return [
         walg_like(bench, OWN, OWN, cluster, codec, {}),
         walg_like(bench, "wal-g", "wal-g, defaults", cluster, codec, {}),
         walg_like(bench, "wal-g", "wal-g, 2 readers", cluster, codec, TUNED),
-        with_pgbackrest(bench, cluster, codec),
     ]
+
+
+def changed_plan(bench: Bench, cluster: Cluster, entries: list[Variant | Absent], percent: int) -> Plan:
+    """Change so many of 100 pages, after the full backups, and measure."""
     apart = ACCOUNTS_PER_PAGE * 100 // percent
     cluster.execute(f"update pgbench_accounts set abalance = abalance + 1 where aid % {apart} = 0", "checkpoint")
     return Plan(entries, bench.rounds(ROUNDS), cluster.size / 1e9, is_synced=True)
+
+
+def settle(cluster: Cluster) -> None:
+    """Freeze the accounts before the full backups: else the first scan sets hint bits, and all pages have changed."""
+    cluster.execute("vacuum (freeze) pgbench_accounts", "checkpoint")
 
 
 def copy_of_big(bench: Bench, name: str) -> Path:
@@ -45,7 +72,9 @@ def copy_of_big(bench: Bench, name: str) -> Path:
     original = bench.cluster(bench.data.big)
     original.stop()
     del bench.clusters[bench.data.big]
-    target = bench.folder(name) / "data"
+    target = bench.work / name / "data"
+    assert target not in bench.clusters, f"another row of this run uses {name}"
+    bench.folder(name)
     shutil.copytree(bench.data.big, target)
     return target
 

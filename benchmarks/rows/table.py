@@ -9,8 +9,9 @@ from benchmarks.model import Plan, Row, Target
 from benchmarks.rows.backup import backup_plan
 from benchmarks.rows.catalogue import list_plan, wal_plan
 from benchmarks.rows.chain import chain_plan
+from benchmarks.rows.cold import cold_backup_plan, cold_delta_plan
 from benchmarks.rows.crowd import COMMANDS, crowd_plan
-from benchmarks.rows.delta import delta_plan
+from benchmarks.rows.delta import delta_plan, summaries_plan
 from benchmarks.rows.encrypted import encrypted_plan
 from benchmarks.rows.million import COMMANDS as MILLION_COMMANDS
 from benchmarks.rows.million import million_plan
@@ -27,6 +28,7 @@ BURST = "all segments ready at once; `sh -c` each, oldest first, its mark rename
 RECOVERY = "`sh -c` each into one name, read, compared, removed; fetching ahead as each program does by default"
 BACKUP = "running server, archive_mode=off, page cache warm, empty storage; a flush of the file system is timed too"
 DELTA = "a row on so many of the accounts' pages updated since the program's own full backup; else as a backup"
+COLD = "nothing of the server's data is in the page cache when a sample begins; else as the row before it"
 CHAIN = "4 times a row on one of 20 of the accounts' pages was updated between its own backups; else as a restore"
 ENCRYPTED = f"{BACKUP}; the same keys for everybody"
 RESTORE = "its own backup into a directory that no run had before; a flush of the file system is timed too"
@@ -119,6 +121,10 @@ def backup_rows() -> list[tuple[Row, Planner]]:
     """Backups and restores."""
     return [
         backup_row("lz4", "file", 0.60),
+        (
+            Row("backup-cold", "backup, file, not cached, lz4", COLD, Target(0.60, BACKUP_MEMORY)),
+            lambda b: cold_backup_plan(b, "lz4"),
+        ),
         backup_row("zstd", "file", 0.50),
         backup_row("none", "file", 0.55),
         backup_row("brotli", "file", 0.60),
@@ -141,8 +147,21 @@ def backup_rows() -> list[tuple[Row, Planner]]:
             lambda b: delta_plan(b, "lz4", 1),
         ),
         (
+            Row("delta-cold", "delta backup, 1 % of pages changed, not cached, lz4", COLD, Target(0.80, BACKUP_MEMORY)),
+            lambda b: cold_delta_plan(b, "lz4", 1),
+        ),
+        (
             Row("delta-10", "delta backup, 10 % of pages changed, lz4", DELTA, Target(0.80, BACKUP_MEMORY)),
             lambda b: delta_plan(b, "lz4", 10),
+        ),
+        (
+            Row(
+                "delta-summaries",
+                "delta backup, 1 % of pages changed, WAL summaries, lz4",
+                f"{DELTA}; PostgreSQL 17 or later, which tells walpy what changed",
+                Target(0.50, BACKUP_MEMORY),
+            ),
+            lambda b: summaries_plan(b, "lz4", 1),
         ),
         (
             Row("chain", "restore and sync, full and four deltas, lz4", CHAIN, Target(1.0, BACKUP_MEMORY)),
