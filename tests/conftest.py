@@ -1,5 +1,6 @@
 """Fixtures of all tests live in tests/fixtures."""
 
+import gc
 import logging
 import signal
 from collections.abc import Iterator
@@ -26,3 +27,11 @@ def logging_as_it_was() -> Iterator[None]:
     logging.disable(disabled)
     for handler in [handler for handler in logging.root.handlers if handler.get_name() == HANDLER_NAME]:
         logging.root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def collector_as_it_was() -> Iterator[None]:
+    """A command that ran in this process makes it look more seldom for garbage, whose end a test may count on."""
+    threshold = gc.get_threshold()
+    yield
+    gc.set_threshold(*threshold)

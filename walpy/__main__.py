@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from walpy import client, interrupts
 from walpy.agent.start import is_agent_wanted, start_agent
+from walpy.collector import look_seldom
 from walpy.config import PRIMARY_STORAGE, Config, load_config
 from walpy.detached import start_detached
 from walpy.errors import Interrupted, ObjectMissing, UsageError
@@ -25,6 +26,7 @@ RECOVERY_DESTINATION = "pg_wal/RECOVERYXLOG"  # PostgreSQL's; its working direct
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and end the process. argv: without the program's name; default: the process's own."""
+    look_seldom()
     arguments = list(sys.argv[1:] if argv is None else argv)
     start_logging()
     request = parse(arguments)

@@ -28,8 +28,8 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
-from types import ModuleType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from walpy.errors import WalpyError, WorkerDied
 from walpy.interrupts import SIGNALS, deferred
@@ -45,6 +45,8 @@ STOP_GRACE = 0.5  # seconds a worker has to end by itself before it is killed
 HEARTBEAT = 1.0  # seconds, at most, between heartbeats
 REPORT_INTERVAL = 0.1  # seconds between progress messages of one worker
 LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")  # bytes; Linux allows 107 for a socket's path
+
+FORK_SERVER = "walpy.fork_server"
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +72,8 @@ def run_jobs(
     The first error, a worker's or one of on_result or jobs, ends all workers and is raised. Raises WorkerDied when a
     worker ends without a result. processes=0 runs everything in the caller.
     """
-    listener = _Listener(on_result or _ignore, on_progress or _ignore, heartbeat or _Listener.no_heartbeat)
-    task = _Task(function, initializer, initargs, _log_levels())
-    if processes == 0:
-        _run_here(task, jobs, listener)
-        return
-    with _Pool(task, processes, listener) as pool:
-        for job in jobs:
-            pool.wait_for_free_worker()
-            pool.hand_out(job)
-        pool.wait_for_all()
+    workers = Workers(function, initializer, initargs)
+    workers.run(jobs, processes=processes, on_result=on_result, on_progress=on_progress, heartbeat=heartbeat)
 
 
 def start_ahead(*modules: str) -> None:
@@ -88,8 +82,7 @@ def start_ahead(*modules: str) -> None:
     modules: where the jobs' function is, and what else all workers need; it imports them meanwhile. It ends with the
     caller, whether jobs follow or not.
     """
-    context = _context()
-    context.set_forkserver_preload(list(modules))
+    _context(*modules)
     _start_fork_server()
 
 
@@ -115,14 +108,6 @@ class _Listener(Generic[Result]):
         pass
 
 
-def _run_here(task: "_Task[Job, Result]", jobs: Iterable[Job], listener: _Listener[Result]) -> None:
-    if task.initializer is not None:
-        task.initializer(*task.initargs)
-    for job in jobs:
-        listener.on_result(task.function(job, listener.on_progress))
-        listener.heartbeat()
-
-
 @dataclass(slots=True)
 class _Worker(Generic[Job]):
     """The parent's side of one worker; job is what it works on."""
@@ -132,24 +117,68 @@ class _Worker(Generic[Job]):
     job: Job | None = None
 
 
-class _Pool(Generic[Job, Result]):
-    """The workers of one run_jobs; leaving the context ends them."""
+class Workers(Generic[Job, Result]):
+    """Worker processes of a function, which may be started before there are jobs; leaving the context ends them.
 
-    def __init__(self, task: "_Task[Job, Result]", size: int, listener: _Listener[Result]) -> None:
-        self._context = _context()
-        self._context.set_forkserver_preload([task.function.__module__])
-        self._task = task
-        self._size = size
-        self._listener = listener
+    function, initializer, initargs: see run_jobs.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Job, Report], Result],
+        initializer: Callable[..., None] | None = None,
+        initargs: tuple[object, ...] = (),
+    ) -> None:
+        self._context = _context(function.__module__)
+        self._task = _Task(function, initializer, initargs, _log_levels())
+        self._listener: _Listener[Result] = _Listener(_ignore, _ignore, _Listener.no_heartbeat)
         self._workers: list[_Worker[Job]] = []
 
-    def __enter__(self) -> "_Pool[Job, Result]":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop()
 
-    def hand_out(self, job: Job) -> None:
+    def start(self, count: int) -> None:
+        """Start workers ahead, while something else is waited for; they run the initializer. Raises WorkerDied."""
+        for _ in range(count):
+            self._start()
+
+    def run(
+        self,
+        jobs: Iterable[Job],
+        *,
+        processes: int,
+        on_result: Callable[[Result], None] | None = None,
+        on_progress: Report | None = None,
+        heartbeat: Callable[[], None] | None = None,
+    ) -> None:
+        """Do all jobs, as run_jobs does, and end the workers.
+
+        processes: so many at most are started in all; if more were started ahead, they work too.
+        """
+        self._listener = _Listener(on_result or _ignore, on_progress or _ignore, heartbeat or _Listener.no_heartbeat)
+        if processes == 0:
+            self._run_here(jobs)
+            return
+        with self:
+            for job in jobs:
+                self._wait_for_free_worker(processes)
+                self._hand_out(job)
+            self._wait_for_all()
+
+    def _run_here(self, jobs: Iterable[Job]) -> None:
+        task = self._task
+        if task.initializer is not None:
+            task.initializer(*task.initargs)
+        for job in jobs:
+            self._listener.on_result(task.function(job, self._listener.on_progress))
+            self._listener.heartbeat()
+
+    def _hand_out(self, job: Job) -> None:
         """Give a job to an idle worker, starting one when all are busy."""
         worker = next((worker for worker in self._workers if worker.job is None), None) or self._start()
         worker.job = job
@@ -158,12 +187,12 @@ class _Pool(Generic[Job, Result]):
         except OSError as error:
             raise _died(worker) from error
 
-    def wait_for_free_worker(self) -> None:
+    def _wait_for_free_worker(self, most: int) -> None:
         """Take results until a worker is idle or may be started."""
-        while len(self._workers) == self._size and all(worker.job is not None for worker in self._workers):
+        while len(self._workers) >= most and all(worker.job is not None for worker in self._workers):
             self._receive()
 
-    def wait_for_all(self) -> None:
+    def _wait_for_all(self) -> None:
         """Take results until every job is done."""
         while any(worker.job is not None for worker in self._workers):
             self._receive()
@@ -207,11 +236,17 @@ class _Pool(Generic[Job, Result]):
         self._workers.clear()
 
 
-def _context() -> ForkServerContext:
-    """How processes start. A TMPDIR that is too long for the sockets that multiprocessing makes there is not used."""
+def _context(*modules: str) -> ForkServerContext:
+    """How processes start. A TMPDIR that is too long for the sockets that multiprocessing makes there is not used.
+
+    modules: what the process that they come from imports, if it is not running yet.
+    """
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
         tempfile.tempdir = "/tmp"
-    return multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")
+    if modules:
+        context.set_forkserver_preload([FORK_SERVER, *modules])
+    return context
 
 
 def _start_fork_server() -> None:

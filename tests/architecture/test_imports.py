@@ -33,6 +33,8 @@ LAYERS = [
         "walpy.client",
         "walpy.table",
         "walpy.kernel",
+        "walpy.collector",
+        "walpy.fork_server",
         "walpy",
     ],
     [
@@ -99,7 +101,7 @@ DOORS = {
     "walpy.client": "hashlib, where the interpreter has no module for one digest",
     "walpy.config_file": "the decoder of the file's type",
     "walpy.openpgp.cipher": "the keyring of gpg, for a key id",
-    "walpy.postgres.page": "numpy, for page checksums",
+    "walpy.backup.source_files": "numpy, for page checksums",
     "walpy.backup.summaries": "numpy, for the change map",
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }

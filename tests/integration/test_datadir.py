@@ -9,8 +9,9 @@ from tests.fixtures.postgres import ClusterFactory
 from walpy.config import Config
 from walpy.postgres.datadir import Listing, walk
 from walpy.postgres.entry import Entry
-from walpy.postgres.page import corrupt_blocks, relation_segment
+from walpy.postgres.page import relation_segment
 from walpy.postgres.server import connect
+from walpy.postgres.verifier import PageVerifier
 
 PAGE_SIZE = 8192
 BUFFER_SIZE = 1 << 20
@@ -24,24 +25,13 @@ def config(cluster: Cluster) -> Config:
 
 def corrupt(entry: Entry, start_lsn: int) -> list[int]:
     """Corrupt blocks of a file, read a buffer at a time as a backup does."""
-    segment = relation_segment(entry.name)
-    assert segment is not None
-    found: list[int] = []
-    descriptor = os.open(entry.path, os.O_RDONLY)
-    try:
+    assert relation_segment(entry.name) is not None
+    verifier = PageVerifier(PAGE_SIZE, start_lsn)
+    with open(entry.path, "rb") as file:
         for offset in range(0, entry.size, BUFFER_SIZE):
-            data = os.pread(descriptor, BUFFER_SIZE, offset)
-            found += corrupt_blocks(
-                memoryview(data[: len(data) // PAGE_SIZE * PAGE_SIZE]),
-                segment=segment,
-                offset=offset,
-                page_size=PAGE_SIZE,
-                start_lsn=start_lsn,
-                read_again=lambda place: os.pread(descriptor, PAGE_SIZE, place),
-            )
-    finally:
-        os.close(descriptor)
-    return found
+            verifier.add(entry.name, entry.path, offset, memoryview(file.read(BUFFER_SIZE)))
+    verifier.finish()
+    return verifier.corrupt.get(entry.name, [])
 
 
 def relation_files(listing: Listing) -> list[Entry]:

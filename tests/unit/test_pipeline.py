@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from walpy.errors import BackupError, DataCorrupt, Interrupted, StorageUnavailable, WalpyError, WorkerDied
-from walpy.pipeline import Report, run_jobs, shared_number, start_ahead
+from walpy.pipeline import Report, Workers, run_jobs, shared_number, start_ahead
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -259,6 +259,76 @@ def test_started_ahead_it_works_as_well() -> None:
     results: list[object] = []
     run_jobs(die, [Named("fine")], processes=1, on_result=results.append)
     assert results == [None]
+
+
+def test_workers_that_were_started_ahead_take_the_jobs() -> None:
+    results: list[tuple[int, int]] = []
+    with Workers(square) as workers:
+        workers.start(2)
+        ahead = {process.pid for process in multiprocessing.active_children()}
+        workers.run(range(20), processes=3, on_result=results.append)
+        assert not multiprocessing.active_children(), "they end with the run"
+    assert len(ahead) == 2
+    assert sorted(value for value, _ in results) == [number * number for number in range(20)]
+    assert ahead <= {pid for _, pid in results}
+
+
+def test_more_workers_than_jobs_end_with_the_run() -> None:
+    results: list[tuple[int, int]] = []
+    workers = Workers(square)
+    workers.start(3)
+    workers.run([7], processes=1, on_result=results.append)
+    assert [value for value, _ in results] == [49]
+    assert not multiprocessing.active_children()
+
+
+def test_workers_without_a_run_end_with_the_context() -> None:
+    with Workers(square) as workers:
+        workers.start(2)
+        pids = [process.pid for process in multiprocessing.active_children()]
+    assert len(pids) == 2
+    assert not any(pid is not None and is_alive(pid) for pid in pids)
+
+
+def test_an_initializer_that_failed_ahead_is_told_by_the_run() -> None:
+    with Workers(square, configure, ("only one argument",)) as workers:
+        workers.start(2)
+        with pytest.raises(TypeError):
+            workers.run([1], processes=1)
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_died_ahead_is_told_by_the_run() -> None:
+    with Workers(square) as workers:
+        workers.start(1)
+        (process,) = multiprocessing.active_children()
+        process.kill()
+        process.join()
+        with pytest.raises(WorkerDied, match="was killed by SIGKILL"):
+            workers.run([1], processes=1)
+
+
+SLOW_END = """
+import sys
+sys.path.insert(0, {root!r})
+
+class Slow:
+    def __del__(self):
+        print("taken apart", flush=True)
+
+kept = Slow()
+kept.itself = kept
+if {is_imported}:
+    import walpy.fork_server
+raise SystemExit
+"""
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_the_fork_server_is_not_taken_apart_at_its_end(*, is_imported: bool) -> None:
+    program = SLOW_END.format(root=str(ROOT), is_imported=is_imported)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == ("" if is_imported else "taken apart\n")
 
 
 def test_log_records_and_counts_come_to_the_parent(caplog: pytest.LogCaptureFixture) -> None:

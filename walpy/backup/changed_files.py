@@ -13,6 +13,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
     from walpy.postgres.entry import Entry
 
 FILES_AHEAD = 2  # large files that are looked through before their turn
+PIECES_AT_ONCE = 16  # that a thread looks through before it is asked again
 ENTRIES_AHEAD = 64  # entries among which they are looked for
 
 
 class _Looked(NamedTuple):
-    """What one part of a file showed: its changed pages, None when they do not tell; what it took."""
+    """What some pieces of a file showed: changed pages by their offset, None when they do not tell; what it took."""
 
-    changed: Sequence[int] | None
+    changed: dict[int, Sequence[int] | None]
     done: Pass
     seconds: float
 
 
 class _Buffer(threading.local):
-    """Where a thread puts the part that it looks through."""
+    """Where a thread puts the piece that it looks through."""
 
     def __init__(self) -> None:
         self.memory = memoryview(mmap.mmap(-1, PIECE_SIZE))
@@ -77,7 +79,7 @@ class ChangedFiles:
             return self._files.open(entry)
         file, futures = self._looking.pop(entry.name)
         if file is not None:
-            file.changed = self._files.decide(entry, self._changed(futures))
+            file.changed = self._files.decide(entry, self._changed(file, futures))
         return file
 
     def _open_known(self, entry: "Entry", changed: Sequence[int]) -> OpenFile | None:
@@ -93,24 +95,36 @@ class ChangedFiles:
         file = self._files.open(entry)
         futures = []
         if file is not None:
-            futures = [self._pool.submit(self._look, file, offset) for offset in range(0, entry.size, PIECE_SIZE)]
+            offsets = range(0, entry.size, PIECE_SIZE)
+            rest = iter(offsets)  # each thread takes the next piece: the file is read in its order
+            futures = [self._pool.submit(self._look, file, rest) for _ in offsets[::PIECES_AT_ONCE]]
         self._looking[entry.name] = file, futures
 
-    def _look(self, file: OpenFile, offset: int) -> _Looked:
+    def _look(self, file: OpenFile, offsets: Iterator[int]) -> _Looked:
         began, done = perf_counter(), Pass()
-        view = self._buffer.memory[: min(PIECE_SIZE, file.entry.size - offset)]
-        changed = self._files.look_through(file, offset, view, done)
+        changed = {}
+        for offset in islice(offsets, PIECES_AT_ONCE):
+            view = self._buffer.memory[: min(PIECE_SIZE, file.entry.size - offset)]
+            changed[offset] = self._files.look_through(file, offset, view, done)
+            if changed[offset] is None:
+                deque(offsets, maxlen=0)  # it is stored whole: no thread takes a further piece
         return _Looked(changed, done, perf_counter() - began)
 
-    def _changed(self, futures: list[Future[_Looked]]) -> Sequence[int] | None:
-        """Numbers of the changed pages of a file; None when one of its parts does not tell."""
-        numbers, is_told = array("I"), True
+    def _changed(self, file: OpenFile, futures: list[Future[_Looked]]) -> Sequence[int] | None:
+        """Numbers of the changed pages of a file; None when one of its pieces does not tell."""
+        found: dict[int, Sequence[int] | None] = {}
         for future in futures:
             changed, done, seconds = future.result()
             self._note(done, seconds)
-            is_told = is_told and changed is not None
-            numbers.extend(changed or ())
-        return numbers if is_told else None
+            found.update(changed)
+        file.reads.end()
+        numbers = array("I")
+        for offset in sorted(found):
+            piece = found[offset]
+            if piece is None:
+                return None
+            numbers.extend(piece)
+        return numbers
 
 
 def _is_looked_through(entry: "Entry") -> bool:

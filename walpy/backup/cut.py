@@ -6,16 +6,14 @@ verified piece by piece.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from walpy.backup import tar
 from walpy.backup.increment import encode_head, member_size
 from walpy.backup.members import tar_header
+from walpy.backup.page_cache import SequentialReads
 from walpy.backup.shared_file import SharedFile
 from walpy.postgres.entry import Entry
-
-if TYPE_CHECKING:
-    from walpy.backup.page_cache import Ranges
 
 WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread that reads them, and never divided
 
@@ -23,16 +21,18 @@ WHOLE_FILE = 256 << 10  # bytes; files up to this size are opened by the thread 
 class OpenFile(SharedFile):
     """A large file while its spans are read, by any threads.
 
-    is_cold: some of what was read last was not in the page cache. announced: what of the spans that are about to be
-    read is not, by their offset. changed: numbers of the pages that stand for it, ascending; None: it is stored whole.
+    reads: of all of it, in order. changed: numbers of the pages that stand for it, ascending; None: it is stored whole.
     """
 
     def __init__(self, entry: Entry, descriptor: int) -> None:
         super().__init__(descriptor)
         self.entry = entry
-        self.is_cold = True  # to be expected, before anything is known
-        self.announced: dict[int, Ranges] = {}
+        self.reads = SequentialReads(descriptor, entry.size)
         self.changed: Sequence[int] | None = None
+
+    def finish(self) -> None:
+        """The page cache is as it was."""
+        self.reads.end()
 
 
 class WholeFile(NamedTuple):

@@ -14,7 +14,7 @@ from walpy.backup.partition import PartitionJob, PartitionResult, pack, start_wo
 from walpy.backup.plan import longest_first, partitions
 from walpy.backup.source_files import Pages
 from walpy.backup.summaries import known_changes
-from walpy.pipeline import run_jobs
+from walpy.pipeline import Workers
 from walpy.postgres.entry import table_of
 
 if TYPE_CHECKING:
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     from walpy.progress import Progress
 
 
+Packers = Workers[PartitionJob, PartitionResult]
+
+
+def packers(config: "Config", limits: "RateLimits") -> Packers:
+    """The worker processes, of which none runs yet; they store in the archive of a configuration."""
+    return Workers(pack, start_worker, (config, limits.disk, limits.network))
+
+
 def pack_files(
-    config: "Config",
+    workers: Packers,
     backup: str,
     groups: "Sequence[Sequence[Entry]]",
     settings: "PushSettings",
-    limits: "RateLimits",
     *,
     pages: Pages,
     kept_blocks: int | None,
@@ -66,12 +73,9 @@ def pack_files(
 
     progress.start(sum(part.size for part in parts), backup)
     try:
-        run_jobs(
-            pack,
+        workers.run(
             jobs(),
             processes=processes,
-            initializer=start_worker,
-            initargs=(config, limits.disk, limits.network),
             on_result=take,
             on_progress=progress.advance,
             heartbeat=heartbeat,

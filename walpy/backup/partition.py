@@ -5,7 +5,8 @@ compress it, and the thread that uploads encrypts and writes the pieces in their
 put together from pieces compresses in the uploading thread too, and only the reading runs ahead.
 
 Memory of a worker: (threads + PIECES_AHEAD) pieces of at most 1 MiB, plain and compressed, besides what the storage's
-put holds and the partition's list of files; for a delta backup see changed_files.
+put holds and the partition's list of files; a batch of pages when they are verified (see verifier); for a delta backup
+see changed_files.
 """
 
 import mmap
@@ -175,10 +176,12 @@ class Packer:
                 stored_size = self._archive.storage.put(name, self._encrypted(chunks))
         finally:
             self._files.close()
+        ended = perf_counter()
+        corrupt = tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._files.corrupt().items()))
+        self._times[VERIFYING] += perf_counter() - ended
         limited = self._network_waits.seconds - limited_before
         self._times[RATE_LIMIT] += limited
-        self._times[STORING] += max(0.0, perf_counter() - began - self._waited - limited)
-        corrupt = tuple((name, tuple(sorted(blocks))) for name, blocks in sorted(self._files.corrupt.items()))
+        self._times[STORING] += max(0.0, ended - began - self._waited - limited)
         return PartitionResult(
             self._job.tar_name,
             name,
@@ -252,7 +255,6 @@ class Packer:
             for items in cut(entries, changed.open, piece_size=PIECE_SIZE, page_size=page_size):
                 if len(pending) == self._depth:
                     yield from self._next(pending)
-                self._files.announce(items)
                 pending.append(pool.submit(self._piece, items, encode))
             while pending:
                 yield from self._next(pending)

@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from walpy import layout
@@ -29,7 +30,8 @@ from walpy.backup.delta_base import Base, Division, check_base_is_there, choose_
 from walpy.backup.file_entries import ALL_BLOCKS, SOME_BLOCKS
 from walpy.backup.lock import backup_lock
 from walpy.backup.mark import backup_mark
-from walpy.backup.packing import pack_files
+from walpy.backup.meanwhile import meanwhile
+from walpy.backup.packing import Packers, pack_files, packers
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
 from walpy.backup.push_summary import BackupSummary, log_summary
 from walpy.backup.rate_limits import RateLimits, open_limited_archive
@@ -56,7 +58,8 @@ from walpy.postgres.statistics import collect_updates
 from walpy.wal.identity import check_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from walpy.archive import Archive, Stored
     from walpy.backup.change_map import ChangeMap
@@ -71,6 +74,8 @@ if TYPE_CHECKING:
     from walpy.postgres.server import StoppedBackup
     from walpy.progress import Progress
 
+WORKERS_AHEAD = 4  # worker processes that are started before it is known how much there is to store
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,13 +87,14 @@ def backup_push(
     *,
     wal_config: "Config | None" = None,
     catchup_from: "Lsn | None" = None,
+    connecting: "Future[Server] | None" = None,
 ) -> BackupSummary:
     """Take a backup of the server that the PG* settings lead to, and store it: a delta where the settings allow.
 
     data_directory: the server's own, on this host. progress: counts bytes of data files. wal_config: of wal-push, which
     with failover storages knows further ones. catchup_from: make a catchup for standbys that have everything up to this
-    position. Raises WalpyError; no backup is listed then, and nothing left in the archive but what could not be
-    removed.
+    position. connecting: to the server, already begun. Raises WalpyError; no backup is listed then, and nothing left in
+    the archive but what could not be removed.
     """
     began = time.monotonic()
     logger.info("Backup will be pushed to storage: %s", config.storage_name())
@@ -96,17 +102,16 @@ def backup_push(
     limits = RateLimits.from_config(config)
     archive = open_limited_archive(config, limits.network)
     archive.check_writable()
-    with connect(config) as server:
+    with connecting.result() if connecting else connect(config) as server:
         facts = server.facts()
         check_cluster(config, facts, data_directory)
         with backup_lock(facts.data_directory):
             check_identity(archive, facts.system_identifier, None)
-            if catchup_from is None:
-                base = choose_base(archive, settings.delta)
-            else:
-                base = catchup_base(archive, catchup_from, facts.system_identifier)
+            choose: Callable[[], Base | None] = partial(choose_base, archive, settings.delta)
+            if catchup_from is not None:
+                choose = partial(catchup_base, archive, catchup_from, facts.system_identifier)
             wal_archive = open_wal_archive(wal_config or config, is_writing=True)
-            push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, base)
+            push = _Push(config, options, settings, archive, wal_archive, limits, server, facts, choose)
             summary = push.run(progress, began)
     log_summary(summary, config.storage_name())
     return summary
@@ -124,17 +129,21 @@ class _Push:
     limits: RateLimits
     server: Server
     facts: ServerFacts
-    wanted_base: Base | None
+    choose: "Callable[[], Base | None]"
 
     def run(self, progress: "Progress", began: float) -> BackupSummary:
         start_time = documents.now_rounded_up()
         warn_of_settings(self.facts, verify=self.options.verify)
         wal = WalWait(self.wal_archive, self.facts, self.settings.wal_timeout)
         waits = Stopwatch()
-        with KeepAlive(self.server, self.settings.alive_interval) as alive:
+        workers = packers(self.config, self.limits)
+        with KeepAlive(self.server, self.settings.alive_interval) as alive, workers:
+            starting = meanwhile(partial(start_backup, self.server, self.facts))
+            wanted = self.choose()  # while the server makes its checkpoint, as what follows
+            workers.start(min(self.settings.workers, WORKERS_AHEAD))
             with waits:
-                backup = start_backup(self.server, self.facts)
-            base = self._usable_base(backup)
+                backup = starting.result()
+            base = self._usable_base(wanted, backup)
             origin, base = (base, None) if base is not None and base.copies else (None, base)
             if base is not None:
                 backup = replace(backup, name=base.delta_name(backup.name))
@@ -144,9 +153,10 @@ class _Push:
                 copied, listing = self._copy(listing, origin, stored)
                 groups, unchanged = self._compose(listing, base)
                 listing = replace(listing, entries=())
-                packed = copied + self._pack(backup, base, groups, stored, progress, alive)
+                names = meanwhile(self._table_names)
+                packed = copied + self._pack(workers, backup, base, groups, stored, progress, alive)
                 control = self._put_control(listing, stored)
-                databases = self._table_names()
+                databases = names.result()
                 alive.check()
                 with waits:
                     stopped = self._stop(wal)
@@ -173,8 +183,7 @@ class _Push:
             limited_by=limited_by(added(result.times for result in packed), SERVER, waits.seconds, seconds),
         )
 
-    def _usable_base(self, backup: RunningBackup) -> Base | None:
-        base = self.wanted_base
+    def _usable_base(self, base: Base | None, backup: RunningBackup) -> Base | None:
         if base is not None and base.is_catchup:
             return checked_catchup_base(base, backup, self.facts, self.wal_archive)
         if base is None or not is_usable(base, backup, self.facts, self.wal_archive):
@@ -221,6 +230,7 @@ class _Push:
 
     def _pack(
         self,
+        workers: Packers,
         backup: RunningBackup,
         base: Base | None,
         groups: "Sequence[Sequence[Entry]]",
@@ -240,11 +250,10 @@ class _Push:
 
         verify = self.options.verify and self.facts.data_checksums
         return pack_files(
-            self.config,
+            workers,
             backup.name,
             groups,
             self.settings,
-            self.limits,
             pages=Pages(self.facts.page_size, backup.lsn if verify else None, base.lsn if base else 0),
             kept_blocks=self._kept_blocks(),
             progress=progress,

@@ -16,12 +16,13 @@ from walpy.backup import tar
 from walpy.backup.cut import Blocks, Item, OpenFile, Span, WholeFile
 from walpy.backup.increment import encode_head, member_size
 from walpy.backup.members import tar_header
-from walpy.backup.page_cache import announce, read_part, read_whole
+from walpy.backup.page_cache import read_part, read_whole
 from walpy.errors import BackupError
-from walpy.postgres.page import changed_blocks, corrupt_blocks, relation_segment
+from walpy.postgres.page import changed_blocks
 
 if TYPE_CHECKING:
     from walpy.postgres.entry import Entry
+    from walpy.postgres.verifier import PageVerifier
     from walpy.storage.limit import RateLimiter
 
 
@@ -53,24 +54,32 @@ class SourceFiles:
     """Reads the files of one partition; safe for threads.
 
     vanished: names of files that were gone. increments: bytes that stand for a file, by its name, where its changed
-    pages do. corrupt: numbers of blocks with wrong checksums, by name. disk: the limit of reading, whose waits end()
-    ends.
+    pages do. disk: the limit of reading, whose waits end() ends.
     """
 
     def __init__(self, pages: Pages, disk: "RateLimiter | None") -> None:
         self.vanished: set[str] = set()
         self.increments: dict[str, int] = {}
-        self.corrupt: dict[str, list[int]] = {}
         self._pages = pages
         self._disk = disk
         self._lock = threading.Lock()  # of what the threads find out
-        self._verifying = threading.Lock()  # numpy's many small steps in two threads take longer than one by one
+        self._verifier = _verifier(pages)
         self._ended = threading.Event()
         self._open_files: list[OpenFile] = []
 
     def end(self) -> None:
         """No more reading is wanted: waits for the limit end."""
         self._ended.set()
+
+    def corrupt(self) -> dict[str, list[int]]:
+        """Numbers of blocks with wrong checksums, by name, after everything was read. Raises BackupError."""
+        if self._verifier is None:
+            return {}
+        try:
+            self._verifier.finish()
+        except OSError as error:
+            raise _not_verified(error) from error
+        return self._verifier.corrupt
 
     def close(self) -> None:
         """Close what is open, after a failure; no thread reads any more."""
@@ -82,18 +91,11 @@ class SourceFiles:
         descriptor = self._descriptor(entry)
         if descriptor is None:
             return None
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # see read_part
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # see page_cache
         file = OpenFile(entry, descriptor)
         self._open_files = [known for known in self._open_files if known.is_open]
         self._open_files.append(file)
         return file
-
-    def announce(self, items: list[Item]) -> None:
-        """Have the kernel bring what will be read soon, where that is worth while."""
-        for item in items:
-            if isinstance(item, Span) and item.file.is_cold:
-                file, offset, size = item
-                file.announced[offset] = announce(file.descriptor, offset, size)
 
     def fill(self, item: Item, room: memoryview, done: Pass) -> int:
         """Put an item at the beginning of room; how many bytes it took. Raises BackupError."""
@@ -124,7 +126,7 @@ class SourceFiles:
                     count = read_whole(descriptor, view)
                 except OSError as error:
                     raise _unreadable(entry, 0, error) from error
-                self._take(entry, descriptor, 0, view, count, done)
+                self._take(entry, 0, view, count, done)
                 if entry.has_base and (increment := self._increment(entry, view)):
                     header, end = increment[0], start + len(increment[1])
                     room[start:end] = increment[1]
@@ -173,7 +175,7 @@ class SourceFiles:
         try:
             for first, count in _runs(numbers):
                 view = room[filled : filled + count * size]
-                self._read(file, first * size, view, done)
+                self._read(file, first * size, view, done, in_order=False)
                 filled += len(view)
         finally:
             file.release()
@@ -189,18 +191,26 @@ class SourceFiles:
         size = self._pages.size
         return changed_blocks(view, offset // size, page_size=size, since=self._pages.changed_since)
 
-    def _read(self, file: OpenFile, offset: int, view: memoryview, done: Pass, *, is_stored: bool = True) -> None:
+    def _read(
+        self,
+        file: OpenFile,
+        offset: int,
+        view: memoryview,
+        done: Pass,
+        *,
+        in_order: bool = True,
+        is_stored: bool = True,
+    ) -> None:
         self._wait_for_limit(len(view), done)
         try:
-            count, file.is_cold = read_part(file.descriptor, view, offset, file.announced.pop(offset, None))
+            count = file.reads.read(view, offset) if in_order else read_part(file.descriptor, view, offset)
         except OSError as error:
             raise _unreadable(file.entry, offset, error) from error
-        self._take(file.entry, file.descriptor, offset, view, count, done, is_stored=is_stored)
+        self._take(file.entry, offset, view, count, done, is_stored=is_stored)
 
     def _take(
         self,
         entry: "Entry",
-        descriptor: int,
         offset: int,
         view: memoryview,
         count: int,
@@ -211,9 +221,12 @@ class SourceFiles:
         """Complete what was read, count bytes of view, and verify what is stored."""
         if count < len(view):
             view[count:] = bytes(len(view) - count)
-        if is_stored and self._pages.verify_before is not None:
+        if is_stored and self._verifier is not None:
             began = perf_counter()
-            self._verify(entry, descriptor, offset, view, self._pages.verify_before)
+            try:
+                self._verifier.add(entry.name, entry.path, offset, view)
+            except OSError as error:
+                raise _not_verified(error) from error
             done.verifying += perf_counter() - began
 
     def _wait_for_limit(self, size: int, done: Pass) -> None:
@@ -231,24 +244,13 @@ class SourceFiles:
         except OSError as error:
             raise BackupError(f"cannot open {entry.path!r}: {error.strerror}") from error
 
-    def _verify(self, entry: "Entry", descriptor: int, offset: int, view: memoryview, start_lsn: int) -> None:
-        segment = relation_segment(entry.name)
-        size = self._pages.size
-        pages = view[: len(view) // size * size]
-        if segment is None or not pages:
-            return
-        with self._verifying:
-            blocks = corrupt_blocks(
-                pages,
-                segment=segment,
-                offset=offset,
-                page_size=size,
-                start_lsn=start_lsn,
-                read_again=lambda place: os.pread(descriptor, size, place),
-            )
-        if blocks:
-            with self._lock:
-                self.corrupt.setdefault(entry.name, []).extend(blocks)
+
+def _verifier(pages: Pages) -> "PageVerifier | None":
+    if pages.verify_before is None:
+        return None
+    from walpy.postgres.verifier import PageVerifier  # imports numpy, for --verify alone
+
+    return PageVerifier(pages.size, pages.verify_before)
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -267,3 +269,7 @@ def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _unreadable(entry: "Entry", offset: int, error: OSError) -> BackupError:
     return BackupError(f"cannot read {entry.path!r} at offset {offset}: {error.strerror}")
+
+
+def _not_verified(error: OSError) -> BackupError:
+    return BackupError(f"cannot read {error.filename!r} again, to verify it: {error.strerror}")

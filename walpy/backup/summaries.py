@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The summarizer is told of new WAL, and reads as quickly as it can: it is done with the last stretch within seconds.
 WAIT_SECONDS = 30.0
-POLL_SECONDS = 0.2
+FIRST_POLL, LONGEST_POLL = 0.01, 0.2  # seconds
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ class NotCovered(Exception):
 
 def summarized_changes(facts: "ServerFacts", base: "Base", *, timeline: int, lsn: int) -> "ChangeMap | None":
     """What changed from the start of the base to lsn, where the backup starts; None when the summaries do not tell."""
+    if not facts.summarizes_wal:
+        return None
     from walpy.backup.change_map import ChangeMap, MapTooLarge  # imports numpy, for this alone
     from walpy.postgres.wal_summaries import read_summary
 
-    if not facts.summarizes_wal:
-        return None
     changes = ChangeMap(facts.page_size)
     try:
         if base.timeline != timeline:
@@ -56,6 +56,7 @@ def _wait_for_summaries(data_directory: str, timeline: int, start: Lsn, end: int
     from walpy.postgres.wal_summaries import covering, list_summaries
 
     deadline = time.monotonic() + WAIT_SECONDS
+    pause = FIRST_POLL
     while True:
         there = list_summaries(data_directory)
         chosen = covering(there, timeline, start, end)
@@ -66,7 +67,8 @@ def _wait_for_summaries(data_directory: str, timeline: int, start: Lsn, end: int
             raise NotCovered(f"there is none for some of the WAL since {format_lsn(start)}")
         if time.monotonic() > deadline:
             raise NotCovered(f"they reach to {format_lsn(reached)} only, after {WAIT_SECONDS:.0f} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_POLL)
 
 
 def known_changes(entries: "Iterable[Entry]", changes: "ChangeMap") -> "Iterator[Entry]":

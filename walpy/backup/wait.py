@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from walpy.postgres.server import ServerFacts
 
 TIMEOUT_KEY = "WALPY_WAL_WAIT_TIMEOUT"
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two looks
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0  # seconds between two looks
 REMINDER = 60.0  # seconds between two log lines
 BY_PRIMARY = " (by the primary, when it is full or after SELECT pg_switch_wal() there)"
 FAILS = "See the server's log for why archive_command fails."

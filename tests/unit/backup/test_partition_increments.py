@@ -3,6 +3,7 @@
 import random
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from walpy.backup.partition import Packer, PartitionJob, PartitionResult
 from walpy.backup.source_files import Pages
 from walpy.errors import BackupError
 from walpy.postgres.entry import Entry
+from walpy.stream.pieces import PIECE_SIZE
 
 SINCE = 0x2_0000_0100
 OLD, NEW = SINCE - 1, SINCE
@@ -154,6 +156,18 @@ def test_progress_counts_every_byte_that_was_read(tmp_path: Path, storage: Path)
     counts: list[int] = []
     Packer(open_archive(settings(storage)), job_of(entries), counts.append).run()
     assert sum(counts) == sum(item.size for item in entries)
+
+
+def test_a_file_is_looked_through_up_to_the_piece_that_does_not_tell(tmp_path: Path, storage: Path) -> None:
+    path = tmp_path / "1"
+    relation(path, [], 10 * PIECE_SIZE // PAGE)
+    with path.open("r+b") as file:
+        file.seek(2 * PIECE_SIZE)
+        file.write(b"\xff" * 100)
+    counts: list[int] = []
+    job = replace(job_of([known(path)]), threads=1)
+    Packer(open_archive(settings(storage)), job, counts.append).run()
+    assert sum(counts) == 3 * PIECE_SIZE + 10 * PIECE_SIZE
 
 
 def test_an_empty_increment_is_its_head_alone(tmp_path: Path, storage: Path) -> None:

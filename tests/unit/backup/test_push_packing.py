@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from walpy.archive import open_archive
-from walpy.backup.packing import pack_files
+from walpy.backup.packing import pack_files, packers
 from walpy.backup.partition import PartitionResult
 from walpy.backup.push_settings import PushOptions, PushSettings, check_settings
 from walpy.backup.rate_limits import RateLimits
@@ -73,11 +73,10 @@ def test_every_file_is_stored_once(config: Config, entries: tuple[Entry, ...]) -
     limits = RateLimits.from_config(config)
     sent = list(entries)
     packed = pack_files(
-        config,
+        packers(config, limits),
         BACKUP,
         [sent],
         settings(config),
-        limits,
         pages=Pages(8192),
         kept_blocks=10,
         progress=progress,
@@ -108,11 +107,10 @@ def test_the_first_error_of_a_worker_is_raised(config: Config, entries: tuple[En
     progress = Counted()
     with pytest.raises(StorageError):
         pack_files(
-            config,
+            packers(config, RateLimits(None, None)),
             BACKUP,
             [list(entries)],
             settings(config),
-            RateLimits(None, None),
             pages=Pages(8192),
             kept_blocks=10,
             progress=progress,
@@ -128,11 +126,10 @@ def test_a_missing_pulse_ends_it(config: Config, entries: tuple[Entry, ...]) -> 
 
     with pytest.raises(BackupError, match="the server is gone"):
         pack_files(
-            config,
+            packers(config, RateLimits(None, None)),
             BACKUP,
             [list(entries)],
             settings(config),
-            RateLimits(None, None),
             pages=Pages(8192),
             kept_blocks=10,
             progress=Counted(),

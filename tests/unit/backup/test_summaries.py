@@ -26,7 +26,7 @@ LAST_START = 0x2EDEA28
 def facts(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> ServerFacts:
     caplog.set_level(logging.INFO, "walpy")
     monkeypatch.setattr(summaries, "WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(summaries, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(summaries, "FIRST_POLL", 0.0)
     shutil.copytree(GOLDEN, tmp_path / FOLDER)
     return replace(facts_of(1, tmp_path), summarizes_wal=True)
 

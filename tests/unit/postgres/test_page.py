@@ -2,14 +2,15 @@
 
 import random
 import struct
+from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walpy.postgres.checksum import LANE_STARTS, checksums, wrong_pages
-from walpy.postgres.page import corrupt_blocks, relation_segment
+from walpy.postgres.checksum import LANE_STARTS, PageBatch, is_wrong
+from walpy.postgres.page import relation_segment
+from walpy.postgres.verifier import BATCH_SIZE, PageVerifier
 
 SIZE = 8192
 START = 0x5_0000_0000
@@ -51,14 +52,18 @@ def page(
 
 
 def wrong(*pages: bytes, first: int = 0, size: int = SIZE) -> list[int]:
-    return wrong_pages(memoryview(b"".join(pages)), first, page_size=size, start_lsn=START)
+    batch = PageBatch(size, len(pages) + 1)
+    batch.add(memoryview(b"".join(pages)), first)
+    assert batch.room == 1
+    return batch.take_wrong(START)
 
 
 @given(seed=st.integers(0, 2**32), block=st.integers(0, 2**32 - 1), size=st.sampled_from([1024, 8192, 32768]))
 def test_checksums_agree_with_the_reference(seed: int, block: int, size: int) -> None:
     data = random.Random(seed).randbytes(size)
-    words = np.frombuffer(data, dtype=np.uint32).reshape(1, -1)
-    assert checksums(words, np.array([block], dtype=np.uint32))[0] == reference_checksum(data, block)
+    batch = PageBatch(size, 1)
+    batch.add(memoryview(data), block)
+    assert batch.take_checksums().tolist() == [reference_checksum(data, block)]
 
 
 def test_right_pages() -> None:
@@ -109,28 +114,76 @@ def test_impossible_headers_are_wrong(flags: int, bounds: tuple[int, int, int] |
     assert wrong(page(0, flags=flags, bounds=bounds)) == [0]
 
 
-def test_a_torn_page_is_read_again() -> None:
-    good = page(3, seed=1)
-    torn = bytes(page(3, seed=2)[:4096]) + bytes(good[4096:])
-    asked: list[int] = []
-
-    def read_again(offset: int) -> bytes:
-        asked.append(offset)
-        return bytes(good)
-
-    pages = memoryview(bytes(page(2)) + torn)
-    arguments = {"segment": 0, "page_size": SIZE, "start_lsn": START}
-    assert corrupt_blocks(pages, offset=2 * SIZE, read_again=read_again, **arguments) == []
-    assert asked == [3 * SIZE]
-    assert corrupt_blocks(pages, offset=2 * SIZE, read_again=lambda offset: torn, **arguments) == [3]
-    assert corrupt_blocks(pages, offset=2 * SIZE, read_again=lambda offset: torn[:100], **arguments) == []
+def test_pages_of_several_relations_in_one_batch() -> None:
+    batch = PageBatch(SIZE, 9)
+    for first, numbers in ((7, (7, 8)), (0, (0, 5, 2)), (1 << 20, (1 << 20,))):
+        batch.add(memoryview(b"".join(page(number, number) for number in numbers)), first)
+    batch.add(memoryview(bytes(SIZE)), 0)
+    assert batch.room == 2
+    assert batch.take_wrong(START) == [3]
+    assert batch.room == 9
+    batch.add(memoryview(page(4)), 4)
+    assert batch.take_wrong(START) == [], "nothing of the batch before is left"
+    assert is_wrong(bytes(page(4)), 5, START)
+    assert not is_wrong(bytes(page(4)), 4, START)
 
 
-def test_blocks_of_later_files_of_a_relation() -> None:
-    second = page(131072 + 1)
-    arguments = {"page_size": SIZE, "start_lsn": START, "read_again": lambda offset: bytes(second)}
-    assert corrupt_blocks(memoryview(second), segment=1, offset=SIZE, **arguments) == []
-    assert corrupt_blocks(memoryview(second), segment=0, offset=SIZE, **arguments) == [1]
+def verified(path: Path, data: bytes, *, offset: int = 0, name: str = "/base/5/1259") -> dict[str, list[int]]:
+    """What is wrong with data that was read from a file, which may have changed since."""
+    verifier = PageVerifier(SIZE, START)
+    verifier.add(name, str(path), offset, memoryview(data))
+    verifier.finish()
+    return verifier.corrupt
+
+
+def test_a_torn_page_is_read_again(tmp_path: Path) -> None:
+    good, path = bytes(page(3, seed=1)), tmp_path / "1259"
+    torn = bytes(page(3, seed=2)[:4096]) + good[4096:]
+    data, before = bytes(page(2)) + torn, bytes(2 * SIZE)
+    path.write_bytes(before + bytes(page(2)) + good)
+    assert verified(path, data, offset=2 * SIZE) == {}
+    path.write_bytes(before + data)
+    assert verified(path, data, offset=2 * SIZE) == {"/base/5/1259": [3]}
+    path.write_bytes((before + data)[:-100])
+    assert verified(path, data, offset=2 * SIZE) == {}, "the file has been truncated"
+    path.unlink()
+    assert verified(path, data, offset=2 * SIZE) == {}, "the file has been removed"
+    path.symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="symbolic"):
+        verified(path, data, offset=2 * SIZE)
+
+
+def test_blocks_of_later_files_of_a_relation(tmp_path: Path) -> None:
+    path, second = tmp_path / "file", bytes(page(131072 + 1))
+    path.write_bytes(bytes(SIZE) + second)
+    assert verified(path, second, offset=SIZE, name="/base/5/1259.1") == {}
+    assert verified(path, second, offset=SIZE, name="/base/5/1259") == {"/base/5/1259": [1]}
+
+
+def test_many_reads_of_many_files_in_several_batches(tmp_path: Path) -> None:
+    """Whatever the sizes of the reads, each wrong page is told once, as its file's."""
+    choose = random.Random(11)
+    verifier, expected = PageVerifier(SIZE, START), dict[str, list[int]]()
+    good = [bytes(page(block, block)) for block in range(60)]
+    bad = struct.pack("=II", 0, 1) + b"\xff" * (SIZE - 8)
+    for number in range(1, 21):
+        damaged = sorted(choose.sample(range(60), choose.choice([0, 0, 1, 5])))
+        pages = [bad if block in damaged else good[block] for block in range(60)]
+        path, name = tmp_path / str(number), f"/base/5/{number}"
+        path.write_bytes(b"".join(pages) + b"half a page")
+        if damaged:
+            expected[name] = damaged
+        block = 0
+        while block < 60:
+            count = choose.choice([1, 3, 20, 60])
+            data = path.read_bytes()[block * SIZE : (block + count) * SIZE]
+            verifier.add(name, str(path), block * SIZE, memoryview(data))
+            block += count
+        verifier.add("/pg_xact/0000", str(path), 0, memoryview(b"\xff" * SIZE))
+    assert 20 * 60 * SIZE > 3 * BATCH_SIZE
+    verifier.finish()
+    verifier.finish()
+    assert verifier.corrupt == expected
 
 
 @pytest.mark.parametrize(
