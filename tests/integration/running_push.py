@@ -1,6 +1,6 @@
 """A backup-push that runs while a test does something to it."""
 
-import os
+import contextlib
 import subprocess
 import sys
 import time
@@ -36,9 +36,17 @@ class Push:
             self.log += line
 
     def workers(self) -> list[int]:
-        """Process ids of its workers, once one has begun: the fork server's children."""
-        wait_until(lambda: any(has_threads(child) for pid in self._servers() for child in children(pid)))
-        return [child for pid in self._servers() for child in children(pid)]
+        """Process ids of its workers, once one reads the server's files; such come first. They start before that."""
+        found: list[int] = []
+
+        def is_one_reading() -> bool:
+            workers = [child for pid in self._servers() for child in children(pid)]
+            reading = [worker for worker in workers if has_open(worker, self._cluster.data_directory)]
+            found[:] = sorted(workers, key=lambda worker: worker not in reading)
+            return bool(reading)
+
+        wait_until(is_one_reading)
+        return found
 
     def _servers(self) -> list[int]:
         return [pid for pid in children(self.process.pid) if "forkserver" in command_line(pid)]
@@ -57,11 +65,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def has_threads(pid: int) -> bool:
-    try:
-        return len(os.listdir(f"/proc/{pid}/task")) > 1
-    except FileNotFoundError:
-        return False
+def has_open(pid: int, folder: Path) -> bool:
+    """Whether a process has a file below a folder open."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if link.readlink().is_relative_to(folder):
+                    return True
+    return False
 
 
 def command_line(pid: int) -> str:

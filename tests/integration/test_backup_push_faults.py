@@ -41,7 +41,6 @@ def pushes(archived: Cluster) -> Iterator[Callable[..., Push]]:
 
 def test_a_killed_worker_fails_the_backup(pushes: Callable[..., Push], archived: Cluster, archive_folder: Path) -> None:
     push = pushes(**SLOW)
-    push.wait_for_log("Started backup")
     os.kill(push.workers()[0], signal.SIGKILL)
     assert push.end() == 1
     assert "was killed by SIGKILL while it worked on base_" in push.log
@@ -53,7 +52,6 @@ def test_a_signal_ends_a_backup_that_packs(
     number: signal.Signals, pushes: Callable[..., Push], archived: Cluster, archive_folder: Path
 ) -> None:
     push = pushes(**SLOW)
-    push.wait_for_log("Started backup")
     workers = push.workers()
     sent = time.monotonic()
     push.process.send_signal(number)
@@ -110,7 +108,7 @@ def test_a_killed_push_takes_its_workers_along_and_lists_no_backup(
 
 def test_a_server_that_stops_fails_the_backup(pushes: Callable[..., Push], archived: Cluster) -> None:
     push = pushes(**SLOW, WALG_ALIVE_CHECK_INTERVAL="100ms")
-    push.wait_for_log("Started backup")
+    push.workers()
     archived.stop("immediate")
     assert push.end() == 1
     assert "asking for a sign of life failed" in push.log

@@ -14,8 +14,9 @@ from tests.integration.faults.commands import commandline
 class Chaos:
     """A context manager that kills processes which run one of some commands in a data directory.
 
-    Each is let live for a random time of at most longest seconds, and spared with a chance of mercy. kills: how many
-    were hit; at most of them are killed.
+    Each is let live for a random time of at most longest seconds, most of them for less than a tenth of that, so that
+    those which end soon are hit too; and spared with a chance of mercy. kills: how many were hit; at most of them are
+    killed.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Chaos:
                 if self._chance.random() < self._mercy:
                     self._spared.add(pid)
                     continue
-                self._ended.wait(self._chance.uniform(0, self._longest))
+                self._ended.wait(self._longest * self._chance.random() ** 4)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.kills += 1

@@ -23,6 +23,7 @@ from tests.fixtures.s3_server import S3Server
 from tests.integration.faults.chaos import Chaos
 from tests.integration.faults.commands import Run, s3_environment, stat_fields
 from tests.integration.faults.scene import SMALL_BACKUP, Scene, folder_scene, wait_for_query
+from tests.integration.running_push import has_open
 
 BACKUP_KILLS = 6
 FETCH_KILLS = 5
@@ -130,7 +131,7 @@ def test_a_killed_part_of_a_backup(victim: str, tmp_path: Path, server: Cluster)
     scene = folder_scene(tmp_path, server).prepare()
     before = listing(scene)
     run = scene.start("backup-push", WALG_NETWORK_RATE_LIMIT=str(1 << 20))
-    os.kill(find_process(run, victim), signal.SIGKILL)
+    os.kill(find_process(run, victim, server.data_directory), signal.SIGKILL)
     if victim == "worker":
         ended = run.end()
         assert ended.code == 1
@@ -146,12 +147,15 @@ def test_a_killed_part_of_a_backup(victim: str, tmp_path: Path, server: Cluster)
     assert ended.code == 0, ended.log
 
 
-def find_process(run: Run, kind: str) -> int:
-    """A worker is a child of the fork server; that and the resource tracker are the command's own children."""
+def find_process(run: Run, kind: str, data_directory: Path) -> int:
+    """A worker is a child of the fork server; that and the resource tracker are the command's own children.
+
+    The worker is one that reads the server's files, for which all wait.
+    """
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         parents = {pid: int(fields[1]) for pid in run.children() if (fields := stat_fields(pid))}
-        workers = [pid for pid, parent in parents.items() if parent in parents]
+        workers = [pid for pid, parent in parents.items() if parent in parents and has_open(pid, data_directory)]
         if workers:
             own = sorted(pid for pid, parent in parents.items() if parent == run.process.pid)
             server = parents[workers[0]]
