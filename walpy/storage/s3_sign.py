@@ -6,6 +6,7 @@ Source: AWS General Reference, "Create a signed AWS API request"; S3's rules for
 import hmac
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import quote
@@ -42,23 +43,26 @@ class Signer(NamedTuple):
         signed = {**headers, "x-amz-content-sha256": body_hash, "x-amz-date": moment}
         if self.session_token:
             signed["x-amz-security-token"] = self.session_token
-        names = ";".join(sorted(signed))
+        in_order = sorted(signed)
+        names = ";".join(in_order)
         path, _, query = target.partition("?")
-        lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in sorted(signed))
+        lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in in_order)
         request = "\n".join((method, path, query, lines, names, body_hash))
         scope = f"{moment[:8]}/{self.region}/s3/aws4_request"
         text = "\n".join((ALGORITHM, moment, scope, sha256(request.encode()).hexdigest()))
-        signature = hmac.new(self._key(scope), text.encode(), sha256).hexdigest()
+        signature = hmac.digest(_signing_key(self.secret_key, scope), text.encode(), "sha256").hex()
         signed["authorization"] = (
             f"{ALGORITHM} Credential={self.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
         return signed
 
-    def _key(self, scope: str) -> bytes:
-        key = f"AWS4{self.secret_key}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        return key
+
+@lru_cache(maxsize=4)  # it is the same for a day
+def _signing_key(secret_key: str, scope: str) -> bytes:
+    key = f"AWS4{secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def target_of(path: str, query: Mapping[str, str] | None = None) -> str:

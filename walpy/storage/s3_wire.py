@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 TLS_MODULE = "walpy.storage.tls"  # imported for https alone
 
-LARGEST_LINE = 16 << 10  # bytes of a line of an answer's head
+LARGEST_HEAD = 64 << 10  # bytes of an answer's head
+LARGEST_LINE = 16 << 10  # bytes of the line before a chunk
+RECEIVED_AT_ONCE = 16 << 10  # bytes, of what is small
 MOST_HEADERS = 100
 SEND_SIZE = 256 << 10  # bytes; the time-out holds for so many, so that a slow line is no failure
 OK, NO_CONTENT, NOT_FOUND, PRECONDITION_FAILED = 200, 204, 404, 412
@@ -60,6 +62,7 @@ class Connection:
         except OSError as error:  # ssl.SSLError and time-outs are such
             raise WireError(f"no connection: {error}") from error
         self._received = bytearray()
+        self._small = memoryview(bytearray(RECEIVED_AT_ONCE))
         self._rest: int | None = 0  # bytes of the body that were not read yet; None: nobody knows
         self._is_last = False  # the server closes the connection after the answer
 
@@ -121,13 +124,16 @@ class Connection:
         self._socket.close()
 
     def _answer(self) -> Answer:
-        version, status, *_ = self._line().split(" ", 2)
+        first, *lines = self._up_to(b"\r\n\r\n", LARGEST_HEAD).split("\r\n")
+        version, status, *_ = first.split(" ", 2)
         if version != "HTTP/1.1" or not status.isdecimal() or int(status) < 200:
             raise WireError(f"not a plain answer: {version[:20]!r} {status[:20]!r}")
+        if len(lines) > MOST_HEADERS:
+            raise WireError("malformed headers")
         headers: dict[str, str] = {}
-        while line := self._line():
+        for line in lines:
             name, colon, value = line.partition(":")
-            if not colon or len(headers) == MOST_HEADERS:
+            if not colon:
                 raise WireError("malformed headers")
             headers[name.lower()] = value.strip()
         self._rest = 0 if int(status) == NO_CONTENT else _body_size(headers)
@@ -148,13 +154,17 @@ class Connection:
 
     def _line(self) -> str:
         """The next line, without its end."""
-        while (end := self._received.find(b"\r\n")) < 0:
-            if len(self._received) > LARGEST_LINE:
+        return self._up_to(b"\r\n", LARGEST_LINE)
+
+    def _up_to(self, end: bytes, most: int) -> str:
+        """What comes next, up to some bytes that end it, without them."""
+        while (size := self._received.find(end)) < 0:
+            if len(self._received) > most:
                 raise WireError("a line without an end")
             self._receive_more()
-        line = self._received[:end].decode("latin-1")
-        del self._received[: end + 2]
-        return line
+        text = self._received[:size].decode("latin-1")
+        del self._received[: size + len(end)]
+        return text
 
     def _take(self, count: int) -> bytes:
         while len(self._received) < count:
@@ -164,8 +174,7 @@ class Connection:
         return data
 
     def _receive_more(self) -> None:
-        buffer = bytearray(LARGEST_LINE)
-        self._received += memoryview(buffer)[: self._receive_into(memoryview(buffer))]
+        self._received += self._small[: self._receive_into(self._small)]
 
     def _receive_into(self, buffer: memoryview) -> int:
         try:
