@@ -15,7 +15,9 @@ from walpy.backup.page_cache import BLOCK_SIZE, SequentialReads, read_part, read
 
 PAGE = mmap.PAGESIZE
 MIB = 1 << 20
-TRIES = 20  # a disk that is faster than this process between two system calls makes what is absent look cached
+# A disk that is faster than this process between two system calls makes what is absent look cached, and the kernel may
+# move or drop pages by itself. What a read does wrong it does each time.
+TRIES = 20
 
 
 @pytest.fixture
@@ -50,6 +52,11 @@ def forget(descriptor: int) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     if any(cached(descriptor)):
         pytest.skip("this file system keeps its pages")
+
+
+def lost(before: list[bool], after: list[bool]) -> int:
+    """How many pages were in the cache and are not any more."""
+    return sum(was and not still for was, still in zip(before, after, strict=True))
 
 
 def read(descriptor: int, offset: int, size: int) -> bytes:
@@ -104,21 +111,26 @@ def test_what_was_absent_is_absent_again(path: Path, descriptor: int) -> None:
 
 
 def test_what_was_cached_stays(path: Path, descriptor: int) -> None:
-    content = path.read_bytes()
-    assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
-    assert all(cached(descriptor))
+    def stays() -> bool:
+        content = path.read_bytes()
+        assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
+        return all(cached(descriptor))
+
+    assert any(stays() for _ in range(TRIES))
 
 
 def test_of_a_mixed_part_what_was_cached_stays(path: Path, descriptor: int) -> None:
     content = path.read_bytes()
-    forget(descriptor)
-    for start, count in ((0, 10), (50, 100), (251, 5)):
-        os.pread(descriptor, count * PAGE, MIB + start * PAGE)
-    before = cached(descriptor)
-    assert before.count(True) == 115
-    assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
-    after = cached(descriptor)
-    assert [page for page, was in enumerate(before) if was and not after[page]] == []
+
+    def stays() -> bool:
+        forget(descriptor)
+        for start, count in ((0, 10), (50, 100), (251, 5)):
+            os.pread(descriptor, count * PAGE, MIB + start * PAGE)
+        before = cached(descriptor)
+        assert read(descriptor, MIB, MIB) == content[MIB : 2 * MIB]
+        return before.count(True) == 115 and not lost(before, cached(descriptor))
+
+    assert any(stays() for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -139,10 +151,14 @@ def test_a_large_file_that_was_cached_stays(large: tuple[int, bytes], monkeypatc
     looks: list[int] = []
     absent = page_cache._absent
     monkeypatch.setattr(page_cache, "_absent", lambda *place: looks.append(place[1]) or absent(*place))
-    os.pread(descriptor, len(content), 0)
-    assert read_in_order(descriptor, len(content)) == content
-    assert all(cached(descriptor))
-    assert looks == [0], "one look, then reads that may not wait"
+
+    def stays() -> bool:
+        os.pread(descriptor, len(content), 0)
+        looks.clear()
+        assert read_in_order(descriptor, len(content)) == content
+        return all(cached(descriptor)) and looks == [0]  # one look, then reads that may not wait
+
+    assert any(stays() for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("start", [0, 3 * MIB, BLOCK_SIZE, 40 * MIB])
@@ -151,16 +167,14 @@ def test_of_a_large_file_what_was_cached_stays(start: int, length: int, large: t
     """A server's island in an absent file; and the absent rest is absent."""
     descriptor, content = large
 
-    def stays() -> int:
+    def is_as_it_was() -> bool:
         forget(descriptor)
         os.pread(descriptor, length, start)
         before = cached(descriptor)
         assert read_in_order(descriptor, len(content)) == content
-        after = cached(descriptor)
-        assert [page for page, was in enumerate(before) if was and not after[page]] == []
-        return after.count(True) - before.count(True)
+        return cached(descriptor) == before
 
-    assert any(not stays() for _ in range(TRIES))
+    assert any(is_as_it_was() for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("start", [5 * MIB, 20 * MIB])
@@ -168,29 +182,34 @@ def test_a_hole_in_a_large_file_stays_one(start: int, large: tuple[int, bytes]) 
     """The begin was cached: that the rest is absent shows by a read, which may bring a piece before the look."""
     descriptor, content = large
 
-    def stays() -> int:
+    def stays() -> bool:
         forget(descriptor)
         os.pread(descriptor, start, 0)
         before = cached(descriptor)
         assert read_in_order(descriptor, len(content)) == content
         after = cached(descriptor)
-        assert [page for page, was in enumerate(before) if was and not after[page]] == []
-        return after.count(True) - before.count(True)
+        return not lost(before, after) and after.count(True) - before.count(True) <= 3 * MIB // PAGE
 
-    assert any(stays() <= 3 * MIB // PAGE for _ in range(TRIES))
+    assert any(stays() for _ in range(TRIES))
 
 
 def test_a_large_file_is_read_twice(large: tuple[int, bytes]) -> None:
     descriptor, content = large
-    forget(descriptor)
     reads = SequentialReads(descriptor, len(content))
     view = memoryview(mmap.mmap(-1, BLOCK_SIZE))
-    for _ in range(2):
+
+    def is_absent_again() -> bool:
         for offset in range(0, len(content), BLOCK_SIZE):
             part = view[: min(BLOCK_SIZE, len(content) - offset)]
             assert reads.read(part, offset) == len(part)
         reads.end()
-        assert not any(cached(descriptor))
+        return not any(cached(descriptor))
+
+    def are_both() -> bool:
+        forget(descriptor)
+        return is_absent_again() and is_absent_again()
+
+    assert any(are_both() for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
