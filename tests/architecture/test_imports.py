@@ -102,7 +102,8 @@ DOORS = {
     "walpy.config_file": "the decoder of the file's type",
     "walpy.openpgp.cipher": "the keyring of gpg, for a key id",
     "walpy.backup.source_files": "numpy, for page checksums",
-    "walpy.backup.summaries": "numpy, for the change map",
+    "walpy.backup.summaries": "the change map, where the server keeps summaries",
+    "walpy.backup.change_map": "numpy, where many blocks changed",
     "walpy.storage.s3_settings": "YAML, for one rare setting",
 }
 

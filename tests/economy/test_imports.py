@@ -87,8 +87,8 @@ def test_short_commands_on_s3_need_no_sdk_as_long_as_all_goes_well(tmp_path: Pat
             assert not {name.partition(".")[0] for name in found} & (SDK | {"typer"})
 
 
-@pytest.mark.parametrize("module", ["walpy.backup.push", "walpy.backup.partition"])
+@pytest.mark.parametrize("module", ["walpy.backup.push", "walpy.backup.partition", "walpy.backup.change_map"])
 def test_a_delta_backup_needs_no_numpy(module: str) -> None:
-    """Its import takes as long as looking through a few hundred MB; verifying pages and maps of the WAL need it."""
+    """Its import takes as long as looking through a few hundred MB; to verify, for maps of the WAL it is needed."""
     program = f"import sys, {module}; sys.exit('numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

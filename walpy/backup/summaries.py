@@ -35,7 +35,7 @@ def summarized_changes(facts: "ServerFacts", base: "Base", *, timeline: int, lsn
     """What changed from the start of the base to lsn, where the backup starts; None when the summaries do not tell."""
     if not facts.summarizes_wal:
         return None
-    from walpy.backup.change_map import ChangeMap, MapTooLarge  # imports numpy, for this alone
+    from walpy.backup.change_map import ChangeMap, MapTooLarge
     from walpy.postgres.wal_summaries import read_summary
 
     changes = ChangeMap(facts.page_size)

@@ -9,7 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Final
 
-from walpy.backup.change_map import ChangeMap, MapTooLarge, changes_of
+from walpy.backup.change_bitmaps import changes_of
+from walpy.backup.change_map import ChangeMap, MapTooLarge
 from walpy.backup.summaries import NotCovered
 from walpy.errors import BackupError, DataCorrupt, ObjectMissing, WalpyError
 from walpy.postgres.lsn import Lsn, format_lsn

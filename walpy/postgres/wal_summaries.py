@@ -8,6 +8,8 @@ Source: PostgreSQL, src/common/blkreftable.c, src/backend/backup/walsummary.c.
 
 import os
 import re
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import BinaryIO, Final, NamedTuple
@@ -15,7 +17,6 @@ from typing import BinaryIO, Final, NamedTuple
 import google_crc32c
 
 from walpy.errors import DataCorrupt
-from walpy.postgres.arrays import NDArray, np
 from walpy.postgres.lsn import Lsn, format_lsn
 from walpy.postgres.relation_file import Relation
 
@@ -44,13 +45,14 @@ class WalSummary(NamedTuple):
 class ForkChanges(NamedTuple):
     """What a summary says of one fork. limit: a length that it was cut to, in blocks; NO_LIMIT if it was not.
 
-    chunks: the changed blocks below that were found, as words, by the number of their chunk: see the module.
+    chunks: the changed blocks below that were found, as words (type code H), by the number of their chunk: see the
+    module.
     """
 
     relation: Relation
     fork: int
     limit: int
-    chunks: dict[int, NDArray["np.uint16"]]
+    chunks: "dict[int, array[int]]"
 
 
 def list_summaries(data_directory: str) -> list[WalSummary]:
@@ -96,7 +98,7 @@ def read_summary(summary: WalSummary) -> Iterator[ForkChanges]:
         while any(entry := _ENTRY.unpack(reader.take(_ENTRY.size))):
             *locator, fork, limit, chunk_count = entry
             sizes = reader.words(chunk_count)
-            chunks = {number: reader.words(size) for number, size in enumerate(sizes.tolist()) if size}
+            chunks = {number: reader.words(size) for number, size in enumerate(sizes) if size}
             yield ForkChanges(Relation(*locator), fork, limit, chunks)
         reader.check_end()
 
@@ -117,10 +119,13 @@ class _Reader:
         self._crc = google_crc32c.extend(self._crc, data)
         return data
 
-    def words(self, count: int) -> "NDArray[np.uint16]":
+    def words(self, count: int) -> "array[int]":
         if count > (1 << 32) // CHUNK_BLOCKS:  # more chunks than a relation has, or a chunk has words
             raise DataCorrupt(f"{self.name} is damaged")
-        return np.frombuffer(self.take(count * _WORD_SIZE), dtype="<u2")
+        words = array("H", self.take(count * _WORD_SIZE))
+        if sys.byteorder == "big":
+            words.byteswap()
+        return words
 
     def check_end(self) -> None:
         computed = self._crc

@@ -1,13 +1,13 @@
 """The change map: against a plain set of block numbers."""
 
 import random
+from array import array
 from collections.abc import Iterator
 
 import pytest
 
 from walpy.backup import change_map
 from walpy.backup.change_map import ChangeMap, MapTooLarge
-from walpy.postgres.arrays import np
 from walpy.postgres.wal_summaries import BITMAP_WORDS, CHUNK_BLOCKS, NO_LIMIT, ForkChanges, Relation
 
 PAGE = 8192
@@ -23,12 +23,12 @@ def changes(blocks: set[int], relation: Relation = TABLE, *, limit: int = NO_LIM
         offsets = [block % CHUNK_BLOCKS for block in blocks if block // CHUNK_BLOCKS == number]
         if len(offsets) < BITMAP_WORDS:
             random.Random(1).shuffle(offsets)
-            chunks[number] = np.array(offsets, dtype=np.uint16)
+            chunks[number] = array("H", offsets)
         else:
             words = [0] * BITMAP_WORDS
             for offset in offsets:
                 words[offset // 16] |= 1 << offset % 16
-            chunks[number] = np.array(words, dtype=np.uint16)
+            chunks[number] = array("H", words)
     return ForkChanges(relation, fork, limit, chunks)
 
 
