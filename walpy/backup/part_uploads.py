@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from walpy import layout
 from walpy.errors import BackupError, Interrupted
+from walpy.interrupts import deferred
 from walpy.stream.byte_pipe import BytePipe
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class PartUploads:
         while len(self._uploads) >= MOST_PARTS:
             self._collect()
         upload = _Upload(self._archive, self._backup, tar_name)
-        self._uploads.append(upload)
-        upload.start()
+        with deferred():  # one that is noted and does not run cannot be joined; one that is not noted would not end
+            upload.start()
+            self._uploads.append(upload)
         return upload.pipe
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_interrupts import output_of
 from walpy.archive import Archive, open_archive
 from walpy.backup import part_uploads
 from walpy.backup.part_uploads import MOST_PARTS, PartUploads, StoredPart
@@ -127,3 +128,22 @@ def test_after_a_signal_it_is_not_waited_for(
     storage.released.set()
     assert storage.ended.wait(10)
     assert list(archive.storage.list("")) == []
+
+
+def test_a_signal_while_a_part_begins(tmp_path: Path) -> None:
+    body = f"""
+from walpy.archive import open_archive
+from walpy.backup import part_uploads
+from walpy.config import load_config
+class Signalled(part_uploads._Upload):
+    def start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().start()
+part_uploads._Upload = Signalled
+archive = open_archive(load_config({{}}, {{"WALG_FILE_PREFIX": {str(tmp_path)!r}}}, ""))
+with part_uploads.PartUploads(archive, "base_x", print) as uploads:
+    uploads.begin("part_001.tar")
+    print("not reached")
+"""
+    assert output_of(body) == ["15 interrupted by SIGTERM"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
